@@ -1,0 +1,121 @@
+"""
+What the kernel, and Twisted's send buffer, know of a connection.
+
+The only module that looks below the public interfaces, and why:
+
+- C{dataBuffer}, C{offset} and C{_tempDataLen} of
+  L{twisted.internet.abstract.FileDescriptor}: Twisted has no public way to
+  ask how many written bytes have not reached the kernel, and a report that
+  calls bytes delivered which never left the process would be wrong.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import socket
+import struct
+import sys
+from typing import NamedTuple, Optional
+
+try:
+    from fcntl import ioctl
+    from termios import TIOCOUTQ as SIOCOUTQ  # the same number, see tcp(7)
+except ImportError:  # pragma: no cover - Windows
+    ioctl = None  # type: ignore[assignment]
+
+_LINUX = sys.platform.startswith("linux")
+_TCP_CLOSE = 7  # include/net/tcp_states.h
+# struct tcp_info, include/uapi/linux/tcp.h: tcpi_state is its first byte,
+# tcpi_bytes_acked (Linux 4.1) the u64 at 120.
+_BYTES_ACKED_END = 128
+_BYTES_ACKED = struct.Struct("=Q")
+_LINGER_ZERO = struct.pack("ii", 1, 0)
+_libc = ctypes.CDLL(None, use_errno=True) if _LINUX else None
+
+
+class SendQueue(NamedTuple):
+    """
+    @ivar unacknowledged: bytes sent and not acknowledged by the peer's TCP.
+    @ivar acknowledged: a number that grows as bytes are acknowledged.
+    @ivar gone: the kernel has given the connection up (RST, timeout, or the
+        last ACK of an orderly close).
+    """
+
+    unacknowledged: int
+    acknowledged: int
+    gone: bool
+
+
+def sendQueue(skt: object, finSent: bool) -> Optional[SendQueue]:
+    """
+    Ask the kernel; C{None} where it cannot say (no Linux, no TCP socket).
+
+    @param finSent: our FIN is queued; it counts for one in C{SIOCOUTQ}
+        (C{tcp_ioctl}, net/ipv4/tcp.c: C{write_seq - snd_una}).
+    """
+    if not _LINUX or not isinstance(skt, socket.socket):
+        return None
+    try:
+        info = skt.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_ACKED_END)
+        (queued,) = struct.unpack("=i", ioctl(skt.fileno(), SIOCOUTQ, b"\0\0\0\0"))
+    except OSError:
+        return None
+    if len(info) < _BYTES_ACKED_END:  # pragma: no cover - Linux before 4.1
+        return None
+    (acknowledged,) = _BYTES_ACKED.unpack_from(info, _BYTES_ACKED_END - 8)
+    if finSent and queued:
+        queued -= 1
+    return SendQueue(queued, acknowledged, info[0] == _TCP_CLOSE)
+
+
+def isTCP(skt: object) -> bool:
+    """
+    Is it a socket that TCP's options apply to?
+    """
+    return (
+        isinstance(skt, socket.socket)
+        and skt.type == socket.SOCK_STREAM
+        and skt.family in (socket.AF_INET, socket.AF_INET6)
+    )
+
+
+def unsentBytes(transport: object) -> int:
+    """
+    Bytes that wait in a Twisted transport's own buffer; 0 where it has none.
+    """
+    try:
+        return (
+            len(transport.dataBuffer)  # type: ignore[attr-defined]
+            - transport.offset  # type: ignore[attr-defined]
+            + transport._tempDataLen  # type: ignore[attr-defined]
+        )
+    except (AttributeError, TypeError):
+        return 0
+
+
+def reset(skt: object) -> None:
+    """
+    Send RST now, and leave no TIME_WAIT; unsent and unread data is lost.
+
+    SO_LINGER with a time of zero makes the last close() send RST, but only
+    the last one: while another process holds a duplicate of the descriptor
+    nothing is sent at all.  On Linux, connect() with AF_UNSPEC dissolves the
+    connection at once, whoever else holds it (connect(2); C{tcp_disconnect},
+    net/ipv4/tcp.c).  Elsewhere the close that follows has to do.
+    """
+    if not isTCP(skt):
+        return
+    assert isinstance(skt, socket.socket)
+    try:
+        skt.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
+        if _libc is not None:
+            unspec = struct.pack("=H14x", socket.AF_UNSPEC)
+            if _libc.connect(skt.fileno(), unspec, len(unspec)) == -1:
+                raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    except OSError:
+        # Already disconnected by the peer: there is nobody left to tell.
+        pass
+
+
+__all__ = ["SendQueue", "isTCP", "reset", "sendQueue", "unsentBytes"]

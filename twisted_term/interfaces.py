@@ -1,0 +1,99 @@
+"""
+The interfaces that this package adds to Twisted's.
+"""
+
+from __future__ import annotations
+
+from zope.interface import Attribute, Interface
+
+from twisted.internet.interfaces import ITransport
+
+
+class IHold(Interface):
+    """
+    A token for work in flight.  Also a context manager that releases at exit.
+    """
+
+    def release() -> None:
+        """
+        The work is done.  Calling it again does nothing.
+        """
+
+
+class ITerminableTransport(ITransport):
+    """
+    A transport that ends without losing data, and says how it ended.
+    """
+
+    state = Attribute("The connection's L{twisted_term.State}.")
+    policy = Attribute("The L{twisted_term.TerminationPolicy} in force.")
+
+    def hold():
+        """
+        Keep the connection alive while work is in flight.
+
+        Until the token is released no FIN is sent, and C{write} is served
+        even after an end was asked for.  A hold that is taken when the FIN is
+        already on its way holds nothing.
+
+        @return: an L{IHold}
+        """
+
+    def track(deferred):
+        """
+        Hold until C{deferred} fires, with a result or a failure, which is
+        passed on unchanged.
+
+        @return: C{deferred}
+        """
+
+    def loseWriteConnection():
+        """
+        Half-close: FIN after the work in flight is done and all buffered
+        bytes are sent.  The application goes on reading, and is told by
+        C{writeConnectionLost} if it is an C{IHalfCloseableProtocol}.
+        """
+
+    def loseConnection():
+        """
+        Lingering close (RFC 9112, 9.6): FIN as for C{loseWriteConnection},
+        then wait, within the policy, for the peer's FIN.  What arrives is
+        discarded from now on.  Unsent data is sent first.
+        """
+
+    def abortConnection():
+        """
+        Abortive close: discard unsent data and send RST now (RFC 9293,
+        3.10.5); no TIME_WAIT is left.  Works in every state.
+        """
+
+    def terminate(timeout=None):
+        """
+        C{loseConnection}, and C{abortConnection} if the connection still
+        lives after C{timeout} seconds (C{None}: the policy alone decides).
+
+        @raise ValueError: for a negative timeout.
+        @return: what C{whenTerminated} returns.
+        """
+
+    def whenTerminated():
+        """
+        @return: a Deferred that fires with the L{twisted_term.Termination}
+            when the connection has ended; a new one for each call.
+        """
+
+
+class ITerminationListener(Interface):
+    """
+    A protocol that wants to know how its connection ended.
+    """
+
+    def terminated(report):
+        """
+        Called once, after C{connectionLost}.
+
+        @param report: the L{twisted_term.Termination}.
+        """
+
+
+__all__ = ["IHold", "ITerminableTransport", "ITerminationListener"]

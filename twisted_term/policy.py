@@ -1,0 +1,103 @@
+"""
+How long, and for how many bytes, an ending connection may take.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from math import isfinite
+from typing import Optional, Union
+
+Limit = Union[float, int, None]
+
+
+@dataclass(frozen=True)
+class TerminationPolicy:
+    """
+    The limits on a connection that is ending.  C{None} means no limit.  Time
+    is in seconds, and no limit applies before an end was asked for.
+
+    The defaults are those that the large HTTP servers have settled on:
+
+    @ivar flushTimeout: abort (RST; unsent data is lost) when bytes are
+        outstanding and the peer's TCP has acknowledged none of them for so
+        long.  60, as nginx's C{send_timeout} and Apache's C{Timeout}.
+    @ivar workTimeout: abort when the end waits for a producer or a hold that
+        has not sent anything for so long, while the peer owes us nothing.
+        600: it bounds what the application forgot, not what is slow.
+    @ivar lingerTime: close after lingering for so long in all, counted from
+        the moment at which the peer has acknowledged all that was sent.  30,
+        as nginx's C{lingering_time} and Apache's C{MAX_SECS_TO_LINGER}.
+    @ivar lingerIdle: close when nothing arrived for so long while lingering.
+        5, as nginx's C{lingering_timeout} (Apache: 2).
+    @ivar lingerBytes: close after discarding so many bytes while lingering.
+        C{None}: nginx and Apache have no such limit either, and the times
+        above bound it.
+    @ivar halfCloseIdle: after C{loseWriteConnection}, abort when nothing
+        arrived for so long, unless the application has paused reading.  60,
+        as Linux's C{tcp_fin_timeout}, see tcp(7).
+
+    @raise ValueError: for a value out of range.
+    @raise TypeError: for a value that is no number.
+    """
+
+    flushTimeout: Optional[float] = 60.0
+    workTimeout: Optional[float] = 600.0
+    lingerTime: Optional[float] = 30.0
+    lingerIdle: Optional[float] = 5.0
+    lingerBytes: Optional[int] = None
+    halfCloseIdle: Optional[float] = 60.0
+
+    def __post_init__(self) -> None:
+        for name in policyOptions:
+            _check(name, getattr(self, name))
+
+    @classmethod
+    def fromStrings(cls, **texts: str) -> TerminationPolicy:
+        """
+        Make a policy of option texts: decimal numbers, or C{none}.
+
+        @raise ValueError: naming the option, its value and what is allowed.
+        """
+        return cls(**{name: parseLimit(name, text) for name, text in texts.items()})
+
+
+#: The names of the options, as keyword arguments and in endpoint strings.
+policyOptions = tuple(field.name for field in fields(TerminationPolicy))
+
+
+def parseLimit(name: str, text: str) -> Limit:
+    """
+    Read one option's value, such as C{"10"}, C{"0.5"} or C{"none"}.
+
+    @raise ValueError: naming the option, its value and what is allowed.
+    """
+    if text.lower() == "none":
+        return None
+    try:
+        value: Limit = int(text) if name == "lingerBytes" else float(text)
+    except ValueError:
+        raise ValueError(_complaint(name, text)) from None
+    _check(name, value)
+    return value
+
+
+def _complaint(name: str, value: object) -> str:
+    if name == "lingerBytes":
+        allowed = "a whole number of bytes, 0 or more, or none"
+    else:
+        allowed = "a number of seconds, 0 or more, or none"
+    return f"{name}={value!r}: must be {allowed}"
+
+
+def _check(name: str, value: object) -> None:
+    if value is None:
+        return
+    number = int if name == "lingerBytes" else (int, float)
+    if isinstance(value, bool) or not isinstance(value, number):
+        raise TypeError(_complaint(name, value))
+    if not isfinite(value) or value < 0:  # type: ignore[arg-type,operator]
+        raise ValueError(_complaint(name, value))
+
+
+__all__ = ["TerminationPolicy", "parseLimit", "policyOptions"]

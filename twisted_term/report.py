@@ -1,0 +1,88 @@
+"""
+How a connection ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Optional
+
+from twisted.python.failure import Failure
+
+from ._machine import State
+
+
+class Outcome(Enum):
+    """
+    How a connection ended, in one word.
+    """
+
+    CLEAN = "clean"  #: both FINs seen, all bytes acknowledged (as far as known)
+    LINGER_EXPIRED = "linger expired"  #: FIN sent, the peer never sent its own
+    FLUSH_EXPIRED = "flush expired"  #: reset: no progress within the policy
+    DEADLINE_EXPIRED = "deadline expired"  #: reset at C{terminate}'s deadline
+    ABORTED = "aborted"  #: reset by C{abortConnection}
+    RESET_BY_PEER = "reset by peer"  #: RST, or the kernel gave up on the peer
+    LOST = "lost"  #: closed from outside: the reactor stopped, or an exception
+
+
+class Initiator(Enum):
+    """
+    Who asked for the end first.
+    """
+
+    LOCAL = "local"
+    PEER = "peer"
+
+
+@dataclass(frozen=True)
+class Termination:
+    """
+    The report on one ended connection.
+
+    @ivar outcome: how it ended.
+    @ivar initiator: who asked for the end first.
+    @ivar delivered: has the peer's TCP acknowledged all bytes written?
+        C{None} where the kernel cannot say.  An acknowledgement says that the
+        peer's kernel has the bytes, not that the peer's program read them.
+    @ivar bytesUnacknowledged: bytes written and not acknowledged, those that
+        never left this process included; C{None} where unknown.
+    @ivar bytesDiscarded: bytes that arrived after C{loseConnection}.
+    @ivar writesDropped: calls of C{write} and C{writeSequence} that came after
+        the end was asked for with no work in flight.
+    @ivar seconds: seconds spent in each state.
+    @ivar reason: what C{connectionLost} was given.
+    """
+
+    outcome: Outcome
+    initiator: Initiator
+    delivered: Optional[bool]
+    bytesUnacknowledged: Optional[int]
+    bytesDiscarded: int
+    writesDropped: int
+    seconds: Mapping[State, float]
+    reason: Failure
+
+    def __str__(self) -> str:
+        delivered = {True: "delivered", False: "NOT delivered", None: "delivery unknown"}
+        parts = [
+            f"{self.outcome.value}, by {self.initiator.value}",
+            delivered[self.delivered],
+        ]
+        for count, what in (
+            (self.bytesUnacknowledged, "bytes unacknowledged"),
+            (self.bytesDiscarded, "bytes discarded"),
+            (self.writesDropped, "writes dropped"),
+        ):
+            if count:
+                parts.append(f"{count} {what}")
+        spent = ", ".join(
+            f"{state.value} {seconds:.3f} s"
+            for state, seconds in self.seconds.items()
+        )
+        return f"{'; '.join(parts)} ({spent})"
+
+
+__all__ = ["Initiator", "Outcome", "State", "Termination"]

@@ -1,0 +1,89 @@
+"""
+Endpoint strings: C{term:} before any other description.
+
+The grammar is Twisted's own.  After C{term:} comes the inner description, and
+anywhere among its C{name=value} arguments the names of
+L{twisted_term.TerminationPolicy}: C{term:tcp:8080:lingerTime=10}.  All else
+belongs to the inner endpoint, its escapes (C{\\:}, C{\\=}, C{\\\\}) included.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from zope.interface import implementer
+
+from twisted.internet.endpoints import clientFromString, serverFromString
+from twisted.internet.interfaces import (
+    IStreamClientEndpointStringParserWithReactor,
+    IStreamServerEndpointStringParser,
+)
+from twisted.plugin import IPlugin
+
+from .endpoints import TerminatingClientEndpoint, TerminatingServerEndpoint
+from .policy import TerminationPolicy, policyOptions
+
+
+def quote(argument: str) -> str:
+    """
+    Escape an argument for an endpoint string.  Twisted's
+    C{quoteStringArgument} leaves C{=} alone, which would turn a positional
+    argument that has one into a named one.
+    """
+    for character in "\\:=":
+        argument = argument.replace(character, "\\" + character)
+    return argument
+
+
+def split(args: tuple[str, ...], kwargs: dict[str, str]) -> tuple[str, TerminationPolicy]:
+    """
+    Part the policy from the inner description.
+
+    @raise ValueError: naming the option, its value and what is allowed, or
+        that the inner description is missing.
+    """
+    while args and args[0] == "term":  # wrapping twice changes nothing
+        args = args[1:]
+    if not args:
+        raise ValueError("term: must be followed by an endpoint, such as term:tcp:8080")
+    ours = {name: text for name, text in kwargs.items() if name in policyOptions}
+    inner = [quote(arg) for arg in args] + [
+        f"{quote(name)}={quote(text)}"
+        for name, text in kwargs.items()
+        if name not in ours
+    ]
+    return ":".join(inner), TerminationPolicy.fromStrings(**ours)
+
+
+@implementer(
+    IPlugin,
+    IStreamServerEndpointStringParser,
+    IStreamClientEndpointStringParserWithReactor,
+)
+class TermParser:
+    """
+    The parser of C{term:}, for servers and clients.
+    """
+
+    prefix = "term"
+
+    def parseStreamServer(
+        self, reactor: Any, *args: Any, **kwargs: Any
+    ) -> TerminatingServerEndpoint:
+        """
+        @raise ValueError: for a wrong option.
+        """
+        inner, policy = split(args, kwargs)
+        return TerminatingServerEndpoint(serverFromString(reactor, inner), policy)
+
+    def parseStreamClient(
+        self, reactor: Any, *args: Any, **kwargs: Any
+    ) -> TerminatingClientEndpoint:
+        """
+        @raise ValueError: for a wrong option.
+        """
+        inner, policy = split(args, kwargs)
+        return TerminatingClientEndpoint(clientFromString(reactor, inner), policy)
+
+
+__all__ = ["TermParser", "quote", "split"]

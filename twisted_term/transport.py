@@ -1,0 +1,645 @@
+"""
+The transport that an application writes to: the shell around the machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from operator import attrgetter
+from typing import Any, Callable, Optional
+from weakref import WeakKeyDictionary
+
+from zope.interface import directlyProvides, implementer, providedBy
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IHalfCloseableDescriptor,
+    IHalfCloseableProtocol,
+    IProtocol,
+    IReactorTime,
+    ISSLTransport,
+)
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from . import _kernel
+from ._machine import Input, Node, Output, State, step
+from ._watch import Watch
+from .interfaces import IHold, ITerminableTransport, ITerminationListener
+from .policy import TerminationPolicy
+from .report import Initiator, Outcome, Termination
+
+_OUTCOMES = {
+    Input.ABORT: Outcome.ABORTED,
+    Input.DEADLINE: Outcome.DEADLINE_EXPIRED,
+    Input.FLUSH_EXPIRED: Outcome.FLUSH_EXPIRED,
+    Input.LINGER_EXPIRED: Outcome.LINGER_EXPIRED,
+}
+_BY_PEER = frozenset([Input.PEER_FIN, Input.PEER_FIN_HALF, Input.LOST])
+
+# directlyProvides is slow; transports of one class provide the same.
+_provided: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
+
+
+@implementer(IHold)
+class _Hold:
+    """
+    One count of the work in flight on a connection.
+    """
+
+    __slots__ = ("_transport",)
+
+    def __init__(self, transport: Optional[TerminatingTransport]) -> None:
+        self._transport = transport
+
+    def release(self) -> None:
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            transport._released()
+
+    def __enter__(self) -> _Hold:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.release()
+
+
+class _Receiver:
+    """
+    Takes incoming bytes in the application's stead, and counts them.
+    """
+
+    def __init__(
+        self, transport: TerminatingTransport, deliver: Optional[Callable[[], Any]]
+    ) -> None:
+        self._transport = transport
+        self._deliver = deliver
+
+    def dataReceived(self, data: bytes) -> None:
+        self._transport._arrived(len(data), self._deliver is None)
+        if self._deliver is not None:
+            self._deliver().dataReceived(data)
+
+
+@implementer(IProtocol, IHalfCloseableProtocol)
+class Gate:
+    """
+    What the wrapped transport has for a protocol: it stands before the
+    application.
+    """
+
+    factory = None
+    # A property over a C function: reads go to whoever receives them now
+    # without a Python frame, and see a replaced method of the application.
+    dataReceived: Any = property(attrgetter("receiver.dataReceived"))
+
+    def __init__(self, transport: TerminatingTransport, receiver: Any) -> None:
+        self.transport = transport
+        self.receiver = receiver
+
+    def makeConnection(self, transport: object) -> None:
+        raise RuntimeError("a Gate is connected when it is made")
+
+    def connectionMade(self) -> None:
+        """
+        Never called: the application's own C{makeConnection} is.
+        """
+
+    def logPrefix(self) -> str:
+        application = self.transport.protocol
+        prefix = getattr(application, "logPrefix", None)
+        return prefix() if prefix is not None else type(application).__name__
+
+    def readConnectionLost(self) -> None:
+        half = IHalfCloseableProtocol.providedBy(self.transport.protocol)
+        self.transport._input(Input.PEER_FIN_HALF if half else Input.PEER_FIN)
+
+    def writeConnectionLost(self) -> None:
+        self.transport._input(Input.FIN_SENT)
+
+    def connectionLost(self, reason: Failure) -> None:
+        self.transport._finished(reason)
+
+
+@implementer(ITerminableTransport)
+class TerminatingTransport:
+    """
+    An L{ITerminableTransport} around a Twisted transport.  It provides what
+    the wrapped transport provides, and passes on what it does not change.
+
+    @ivar policy: the limits; may be replaced until the end is asked for.
+    @ivar disconnecting: has C{loseConnection} been called (or the peer's FIN
+        begun the end)?
+    """
+
+    log = Logger()
+
+    disconnecting = False
+    _node = Node.OPEN
+    _producer: Any = None
+    _holds = 0
+    _sealed = False
+    _readPaused = False
+    _outcome: Optional[Outcome] = None
+    _initiator: Optional[Initiator] = None
+    _queue: Optional[tuple[int, Optional[bool]]] = None
+    _watch: Optional[Watch] = None
+    _deadline: Optional[IDelayedCall] = None
+    _bytesDiscarded = 0
+    _writesDropped = 0
+    _seconds: Optional[dict[State, float]] = None
+    _waiting: Optional[list[Deferred[Termination]]] = None
+    _report: Optional[Termination] = None
+
+    def __init__(
+        self,
+        wrapped: Any,
+        protocol: Any,
+        policy: Optional[TerminationPolicy] = None,
+        clock: Optional[IReactorTime] = None,
+    ) -> None:
+        """
+        @param wrapped: the transport; from now on its C{protocol} is ours.
+        @param protocol: the application's protocol.
+        @param policy: the limits; C{None} for the defaults.
+        @param clock: for the timers; C{None} for the wrapped transport's
+            reactor, or else the global one.
+        """
+        clock = clock or getattr(wrapped, "reactor", None)
+        if clock is None:
+            from twisted.internet import reactor
+
+            clock = reactor  # type: ignore[assignment]
+        assert clock is not None
+        self.wrapped = wrapped
+        self.policy = policy or TerminationPolicy()
+        self._clock = clock
+        self._since = clock.seconds()
+        self._gate = Gate(self, protocol)
+        self._protocol = protocol
+        # Nothing has to be done for a write while the connection is open.
+        self.write = wrapped.write
+        self.writeSequence = wrapped.writeSequence
+        self._provide()
+        # Twisted closes the socket before it tells the protocol; what the
+        # kernel knows of it must be asked before that.
+        self._lostBelow = wrapped.connectionLost if self._isDescriptor() else None
+        if self._lostBelow is not None:
+            wrapped.connectionLost = self._losing
+        wrapped.protocol = self._gate
+
+    def _provide(self) -> None:
+        provided = providedBy(self.wrapped)
+        declaration = _provided.get(provided)
+        if declaration is None:
+            directlyProvides(self, provided, ITerminableTransport)
+            _provided[provided] = self.__provides__  # type: ignore[has-type]
+        else:
+            self.__provides__ = declaration
+
+    def _isDescriptor(self) -> bool:
+        return IHalfCloseableDescriptor.providedBy(self.wrapped)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "wrapped":  # not yet there: do not look for it in itself
+            raise AttributeError(name)
+        return getattr(self.wrapped, name)
+
+    def __repr__(self) -> str:
+        return f"<TerminatingTransport {self.state.value} of {self.wrapped!r}>"
+
+    # What the application asks for.
+
+    @property
+    def state(self) -> State:
+        return self._node.state
+
+    @property
+    def protocol(self) -> Any:
+        """
+        The application's protocol; may be replaced, as Twisted's can.
+        """
+        return self._protocol
+
+    @protocol.setter
+    def protocol(self, protocol: Any) -> None:
+        if self._gate.receiver is self._protocol:
+            self._gate.receiver = protocol
+        self._protocol = protocol
+
+    def loseWriteConnection(self) -> None:
+        """
+        See L{ITerminableTransport.loseWriteConnection}.
+        """
+        self._input(Input.LOSE_WRITE)
+
+    def loseConnection(self) -> None:
+        """
+        See L{ITerminableTransport.loseConnection}.
+        """
+        self._input(Input.LOSE)
+
+    def abortConnection(self) -> None:
+        """
+        See L{ITerminableTransport.abortConnection}.
+        """
+        self._input(Input.ABORT)
+
+    def terminate(self, timeout: Optional[float] = None) -> Deferred[Termination]:
+        """
+        See L{ITerminableTransport.terminate}.
+        """
+        if timeout is not None:
+            if not timeout >= 0:
+                raise ValueError(f"timeout={timeout!r}: must be 0 seconds or more")
+            if self._deadline is not None:
+                self._deadline.cancel()
+                self._deadline = None
+        done = self.whenTerminated()
+        self.loseConnection()
+        if timeout is not None and self._report is None and not self._node.ended:
+            self._deadline = self._clock.callLater(timeout, self._deadlineReached)
+        return done
+
+    def _deadlineReached(self) -> None:
+        self._deadline = None
+        self._input(Input.DEADLINE)
+
+    def whenTerminated(self) -> Deferred[Termination]:
+        """
+        See L{ITerminableTransport.whenTerminated}.
+        """
+        if self._report is not None:
+            return succeed(self._report)
+        done: Deferred[Termination] = Deferred()
+        if self._waiting is None:
+            self._waiting = []
+        self._waiting.append(done)
+        return done
+
+    # Work in flight.
+
+    def hold(self) -> _Hold:
+        """
+        See L{ITerminableTransport.hold}.
+        """
+        if not self._accepting():
+            return _Hold(None)
+        self._holds += 1
+        return _Hold(self)
+
+    def track(self, deferred: Deferred[Any]) -> Deferred[Any]:
+        """
+        See L{ITerminableTransport.track}.
+        """
+        hold = self.hold()
+
+        def done(result: Any) -> Any:
+            hold.release()
+            return result
+
+        return deferred.addBoth(done)
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        """
+        Register a producer, which is in flight until it unregisters.  It is
+        told to stop at once where nothing can be sent any more.
+
+        @raise RuntimeError: if one is registered.
+        """
+        if not self._accepting():
+            producer.stopProducing()
+            return
+        first = self._producer is None
+        if first:
+            self._producer = producer
+        try:
+            self.wrapped.registerProducer(producer, streaming)
+        except BaseException:
+            if first:
+                self._producer = None
+            raise
+
+    def unregisterProducer(self) -> None:
+        """
+        The producer is done.
+        """
+        self._producer = None
+        self.wrapped.unregisterProducer()
+        self._checkWork()
+
+    def stopConsuming(self) -> None:
+        """
+        The producer is done, and the connection with it.
+        """
+        self.unregisterProducer()
+        self.loseConnection()
+
+    def _accepting(self) -> bool:
+        return not self._sealed and not self._node.ended
+
+    def _released(self) -> None:
+        self._holds -= 1
+        self._checkWork()
+
+    def _working(self) -> bool:
+        return self._holds > 0 or (
+            self._producer is not None
+            and not (self._node is not Node.OPEN and _isIdle(self._producer))
+        )
+
+    def _checkWork(self) -> None:
+        if self._node.flushing and not self._sealed and not self._working():
+            self._sealed = True
+            self.write = self._dropWrite
+            self.writeSequence = self._dropWrites
+            self._input(Input.WORK_DONE)
+
+    def _dropWrite(self, data: bytes) -> None:
+        if not isinstance(data, bytes):
+            raise TypeError("Data must be bytes")
+        if data:
+            self._dropped()
+
+    def _dropWrites(self, iovec: Iterable[bytes]) -> None:
+        chunks = list(iovec)
+        for data in chunks:
+            if not isinstance(data, bytes):
+                raise TypeError("Data must be bytes")
+        if any(chunks):
+            self._dropped()
+
+    def _dropped(self) -> None:
+        if self._report is not None:
+            return
+        self._writesDropped += 1
+        if self._writesDropped == 1:
+            self.log.warn(
+                "a write after the end of {transport} was asked for is dropped;"
+                " further ones are counted only",
+                transport=self,
+            )
+
+    # Reading.
+
+    def pauseProducing(self) -> None:
+        """
+        Stop delivering data, unless it is being discarded.
+        """
+        self._readPaused = True
+        if self._gate.receiver is self._protocol or self._node is Node.HALF_CLOSED:
+            self.wrapped.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """
+        Deliver data again.
+        """
+        self._readPaused = False
+        if not self._peerDone():
+            self.wrapped.resumeProducing()
+
+    def stopProducing(self) -> None:
+        """
+        See L{twisted.internet.interfaces.IProducer.stopProducing}.
+        """
+        self.loseConnection()
+
+    def _peerDone(self) -> bool:
+        return self._node in _PEER_DONE or self._node.ended
+
+    def _arrived(self, count: int, discarded: bool) -> None:
+        if discarded:
+            self._bytesDiscarded += count
+        if self._watch is not None:
+            self._watch.arrived()
+        limit = self.policy.lingerBytes
+        if (
+            self._node is Node.LINGERING
+            and limit is not None
+            and self._bytesDiscarded > limit
+        ):
+            self._input(Input.LINGER_EXPIRED)
+
+    # The machine.
+
+    def _input(self, event: Input) -> None:
+        before = self._node
+        after, outputs = step(before, event)
+        if after is not before:
+            self._enter(before, after, event)
+        for output in outputs:
+            # An output may call the application, which may call us: where
+            # that has moved the machine on, the rest is out of date.
+            if self._node is not after:
+                break
+            _PERFORM[output](self)
+
+    def _enter(self, before: Node, after: Node, event: Input) -> None:
+        self._node = after
+        if before.state is not after.state:
+            now = self._clock.seconds()
+            if self._seconds is None:
+                self._seconds = {}
+            seconds = self._seconds
+            seconds[before.state] = seconds.get(before.state, 0.0) + now - self._since
+            self._since = now
+            self._stopWatch()
+        if self._initiator is None:
+            by = Initiator.PEER if event in _BY_PEER else Initiator.LOCAL
+            self._initiator = by
+        if event in _OUTCOMES and after.ended:
+            self._outcome = _OUTCOMES[event]
+        if event is Input.LOSE or event is Input.PEER_FIN:
+            self.disconnecting = True
+
+    def _stopWatch(self) -> None:
+        if self._watch is not None:
+            self._watch.stop()
+            self._watch = None
+
+    def _flush(self) -> None:
+        self._checkWork()
+        if self._node.flushing:
+            self._startWatch()
+
+    def _startWatch(self) -> None:
+        self._stopWatch()
+        self._watch = Watch(self, self._clock, self.policy)
+        self._watch.look()
+
+    def vanished(self) -> None:
+        """
+        The kernel has given the connection up, and no event says so.
+        """
+        self.wrapped.connectionLost(Failure(ConnectionLost()))
+
+    def _sendFin(self) -> None:
+        if self._halfCloses():
+            self.wrapped.loseWriteConnection()
+        else:
+            # No FIN of its own here (TLS has a close_notify to send first):
+            # the wrapped transport's own flush and close is all there is.
+            self.wrapped.loseConnection()
+
+    def _halfCloses(self) -> bool:
+        return self._isDescriptor() and not ISSLTransport.providedBy(self.wrapped)
+
+    def _discard(self) -> None:
+        self._gate.receiver = _Receiver(self, None)
+        # A peer that is still sending must neither deadlock our flush nor
+        # find a closed socket, so reading goes on, paused or not.
+        if self._halfCloses():
+            self.wrapped.resumeProducing()
+
+    def _watchHalfClosed(self) -> None:
+        self._gate.receiver = _Receiver(self, lambda: self._protocol)
+        self._startWatch()
+
+    def _awaitAck(self) -> None:
+        queue = self.queue()
+        if queue is None or not queue.unacknowledged:
+            self._input(Input.ACKNOWLEDGED)
+        else:
+            self._startWatch()
+
+    def _tellWriteLost(self) -> None:
+        application = IHalfCloseableProtocol(self._protocol, None)
+        if application is not None:
+            application.writeConnectionLost()
+
+    def _tellReadLost(self) -> None:
+        application = IHalfCloseableProtocol(self._protocol, None)
+        if application is not None:
+            application.readConnectionLost()
+
+    def _close(self) -> None:
+        self._remember()
+        self.wrapped.loseConnection()
+
+    def _reset(self) -> None:
+        self._remember()
+        skt = self._handle()
+        self._gate.receiver = _Receiver(self, None)
+        if skt is not None:
+            _kernel.reset(skt)
+        self.wrapped.abortConnection()
+
+    # What the kernel knows, and the end.
+
+    def _handle(self) -> object:
+        return getattr(self.wrapped, "socket", None)
+
+    def queue(self) -> Optional[_kernel.SendQueue]:
+        """
+        What the kernel says of the bytes sent; C{None} where it cannot say.
+        """
+        finSent = self._node in _FIN_SENT
+        return _kernel.sendQueue(self._handle(), finSent)
+
+    def _remember(self) -> None:
+        """
+        Keep what the kernel says, once, before the socket is gone.
+        """
+        if self._queue is None:
+            queue = self.queue()
+            if queue is not None:
+                count = queue.unacknowledged + _kernel.unsentBytes(self.wrapped)
+                self._queue = count, queue.gone
+
+    def _losing(self, reason: Failure) -> None:
+        self._remember()
+        self._lost(reason)
+        if self._lostBelow is not None:
+            lost, self._lostBelow = self._lostBelow, None
+            del self.wrapped.connectionLost
+            lost(reason)
+
+    def _lost(self, reason: Failure) -> None:
+        if self._node.ended:
+            return
+        if reason.check(ConnectionDone):
+            self._outcome = Outcome.CLEAN
+        elif reason.check(ConnectionLost) and (self._queue is None or self._queue[1]):
+            self._outcome = Outcome.RESET_BY_PEER
+        else:
+            self._outcome = Outcome.LOST
+        self._input(Input.LOST)
+
+    def _finished(self, reason: Failure) -> None:
+        self._lost(reason)
+        self._stopWatch()
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+        count = None if self._queue is None else self._queue[0]
+        self._report = report = Termination(
+            outcome=self._outcome or Outcome.CLEAN,
+            initiator=self._initiator or Initiator.PEER,
+            delivered=None if count is None else count == 0,
+            bytesUnacknowledged=count,
+            bytesDiscarded=self._bytesDiscarded,
+            writesDropped=self._writesDropped,
+            seconds=self._seconds or {},
+            reason=reason,
+        )
+        application = self._protocol
+        waiting, self._waiting = self._waiting, None
+        # The cycle between the gate and us.
+        self._gate.receiver = None
+        self._producer = None
+        try:
+            application.connectionLost(reason)
+            if ITerminationListener.providedBy(application):
+                application.terminated(report)
+        finally:
+            self._log(report)
+            for done in waiting or ():
+                done.callback(report)
+
+    def _log(self, report: Termination) -> None:
+        self.log.info(
+            "{peer}: {report}",
+            peer=self.wrapped.getPeer(),
+            report=report,
+            outcome=report.outcome.name,
+        )
+
+
+_PEER_DONE = frozenset(
+    [
+        Node.OPEN_PEER_DONE,
+        Node.FLUSHING_WRITE_PEER_DONE,
+        Node.FLUSHING_CLOSE_PEER_DONE,
+        Node.LAST_ACK,
+    ]
+)
+_FIN_SENT = frozenset([Node.HALF_CLOSED, Node.LINGERING, Node.LAST_ACK, Node.CLOSED])
+
+_PERFORM: dict[Output, Callable[[TerminatingTransport], None]] = {
+    Output.FLUSH: TerminatingTransport._flush,
+    Output.SEND_FIN: TerminatingTransport._sendFin,
+    Output.DISCARD: TerminatingTransport._discard,
+    Output.WATCH_HALF_CLOSED: TerminatingTransport._watchHalfClosed,
+    Output.LINGER: TerminatingTransport._startWatch,
+    Output.AWAIT_ACK: TerminatingTransport._awaitAck,
+    Output.TELL_WRITE_LOST: TerminatingTransport._tellWriteLost,
+    Output.TELL_READ_LOST: TerminatingTransport._tellReadLost,
+    Output.CLOSE: TerminatingTransport._close,
+    Output.RESET: TerminatingTransport._reset,
+}
+
+
+def _isIdle(producer: object) -> bool:
+    """
+    L{twisted.web.http.HTTPChannel} registers itself for as long as it lives,
+    to be told of back-pressure; it is in flight only while it has requests.
+    Waiting for it to unregister would keep every idle keep-alive connection
+    that the peer has closed.
+    """
+    requests = getattr(producer, "requests", None)
+    return requests == [] and hasattr(producer, "requestDone")
+
+
+__all__ = ["Gate", "TerminatingTransport"]
