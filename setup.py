@@ -22,7 +22,7 @@ setup(
     package_data={"twisted_term": ["py.typed"]},
     install_requires=["twisted>=24.7.0", "zope.interface>=5"],
     extras_require={
-        "test": ["build", "hypothesis", "setuptools", "wheel"],
+        "test": ["build", "pyhamcrest", "setuptools", "wheel"],
         "lint": ["mypy", "mypy-zope", "ruff"],
     },
     classifiers=[

@@ -120,7 +120,9 @@ class Watch:
             return
         self._call = self._clock.callLater(self._next(node, owed, wait), self.look)
 
-    def _left(self, since: float, limit: Optional[float], now: float) -> Optional[float]:
+    def _left(
+        self, since: float, limit: Optional[float], now: float
+    ) -> Optional[float]:
         return None if limit is None else since + limit - now
 
     def _next(self, node: Node, owed: bool, wait: Optional[float]) -> float:

@@ -10,11 +10,10 @@ from collections.abc import Iterator
 from math import isfinite
 from typing import Any, Callable, Optional
 
-from zope.interface import implementer
-
 from twisted.internet.interfaces import IPullProducer, IPushProducer
 from twisted.internet.protocol import Factory
 from twisted.protocols.basic import LineReceiver
+from zope.interface import implementer
 
 from .interfaces import IHold
 from .protocol import TerminationMixin
@@ -283,7 +282,7 @@ class DemoFactory(Factory):
     Builds L{DemoProtocol}s, and counts them.
     """
 
-    protocol = DemoProtocol
+    protocol = DemoProtocol  # type: ignore[assignment]
     noisy = False
 
     def __init__(self, clock: Any) -> None:

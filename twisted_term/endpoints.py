@@ -6,10 +6,9 @@ from __future__ import annotations
 
 from typing import Any, Optional
 
-from zope.interface import implementer
-
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IStreamClientEndpoint, IStreamServerEndpoint
+from zope.interface import implementer
 
 from .policy import TerminationPolicy
 from .protocol import TerminatingFactory

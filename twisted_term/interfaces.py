@@ -4,9 +4,11 @@ The interfaces that this package adds to Twisted's.
 
 from __future__ import annotations
 
-from zope.interface import Attribute, Interface
+from typing import Any, Optional
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import ITransport
+from zope.interface import Attribute, Interface
 
 
 class IHold(Interface):
@@ -26,9 +28,10 @@ class ITerminableTransport(ITransport):
     """
 
     state = Attribute("The connection's L{twisted_term.State}.")
+    protocol = Attribute("The application's protocol; may be replaced.")
     policy = Attribute("The L{twisted_term.TerminationPolicy} in force.")
 
-    def hold():
+    def hold() -> IHold:
         """
         Keep the connection alive while work is in flight.
 
@@ -39,7 +42,7 @@ class ITerminableTransport(ITransport):
         @return: an L{IHold}
         """
 
-    def track(deferred):
+    def track(deferred: Deferred[Any]) -> Deferred[Any]:
         """
         Hold until C{deferred} fires, with a result or a failure, which is
         passed on unchanged.
@@ -47,27 +50,27 @@ class ITerminableTransport(ITransport):
         @return: C{deferred}
         """
 
-    def loseWriteConnection():
+    def loseWriteConnection() -> None:
         """
         Half-close: FIN after the work in flight is done and all buffered
         bytes are sent.  The application goes on reading, and is told by
         C{writeConnectionLost} if it is an C{IHalfCloseableProtocol}.
         """
 
-    def loseConnection():
+    def loseConnection() -> None:
         """
         Lingering close (RFC 9112, 9.6): FIN as for C{loseWriteConnection},
         then wait, within the policy, for the peer's FIN.  What arrives is
         discarded from now on.  Unsent data is sent first.
         """
 
-    def abortConnection():
+    def abortConnection() -> None:
         """
         Abortive close: discard unsent data and send RST now (RFC 9293,
         3.10.5); no TIME_WAIT is left.  Works in every state.
         """
 
-    def terminate(timeout=None):
+    def terminate(timeout: Optional[float] = None) -> Deferred[Any]:
         """
         C{loseConnection}, and C{abortConnection} if the connection still
         lives after C{timeout} seconds (C{None}: the policy alone decides).
@@ -76,7 +79,7 @@ class ITerminableTransport(ITransport):
         @return: what C{whenTerminated} returns.
         """
 
-    def whenTerminated():
+    def whenTerminated() -> Deferred[Any]:
         """
         @return: a Deferred that fires with the L{twisted_term.Termination}
             when the connection has ended; a new one for each call.
@@ -88,7 +91,7 @@ class ITerminationListener(Interface):
     A protocol that wants to know how its connection ended.
     """
 
-    def terminated(report):
+    def terminated(report: Any) -> None:
         """
         Called once, after C{connectionLost}.
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from math import isfinite
-from typing import Optional, Union
+from typing import Any, Optional, Union
 
 Limit = Union[float, int, None]
 
@@ -59,7 +59,10 @@ class TerminationPolicy:
 
         @raise ValueError: naming the option, its value and what is allowed.
         """
-        return cls(**{name: parseLimit(name, text) for name, text in texts.items()})
+        limits: dict[str, Any] = {
+            name: parseLimit(name, text) for name, text in texts.items()
+        }
+        return cls(**limits)
 
 
 #: The names of the options, as keyword arguments and in endpoint strings.
@@ -96,7 +99,7 @@ def _check(name: str, value: object) -> None:
     number = int if name == "lingerBytes" else (int, float)
     if isinstance(value, bool) or not isinstance(value, number):
         raise TypeError(_complaint(name, value))
-    if not isfinite(value) or value < 0:  # type: ignore[arg-type,operator]
+    if not isfinite(value) or value < 0:
         raise ValueError(_complaint(name, value))
 
 

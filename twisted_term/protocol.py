@@ -6,11 +6,10 @@ from __future__ import annotations
 
 from typing import Any, Optional
 
-from zope.interface import implementer
-
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import Protocol
 from twisted.protocols.policies import WrappingFactory
+from zope.interface import implementer
 
 from .interfaces import ITerminableTransport, ITerminationListener
 from .policy import TerminationPolicy
@@ -95,7 +94,6 @@ class TerminatingFactory(WrappingFactory):
     def buildProtocol(self, addr: Any) -> Any:
         application = self.wrappedFactory.buildProtocol(addr)
         return None if application is None else _Connecting(self, application)
-
 
 
 __all__ = ["TerminatingFactory", "TerminationMixin"]

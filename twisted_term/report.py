@@ -66,7 +66,11 @@ class Termination:
     reason: Failure
 
     def __str__(self) -> str:
-        delivered = {True: "delivered", False: "NOT delivered", None: "delivery unknown"}
+        delivered = {
+            True: "delivered",
+            False: "NOT delivered",
+            None: "delivery unknown",
+        }
         parts = [
             f"{self.outcome.value}, by {self.initiator.value}",
             delivered[self.delivered],
@@ -79,8 +83,7 @@ class Termination:
             if count:
                 parts.append(f"{count} {what}")
         spent = ", ".join(
-            f"{state.value} {seconds:.3f} s"
-            for state, seconds in self.seconds.items()
+            f"{state.value} {seconds:.3f} s" for state, seconds in self.seconds.items()
         )
         return f"{'; '.join(parts)} ({spent})"
 

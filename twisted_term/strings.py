@@ -11,14 +11,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from zope.interface import implementer
-
 from twisted.internet.endpoints import clientFromString, serverFromString
 from twisted.internet.interfaces import (
     IStreamClientEndpointStringParserWithReactor,
     IStreamServerEndpointStringParser,
 )
 from twisted.plugin import IPlugin
+from zope.interface import implementer
 
 from .endpoints import TerminatingClientEndpoint, TerminatingServerEndpoint
 from .policy import TerminationPolicy, policyOptions
@@ -35,7 +34,9 @@ def quote(argument: str) -> str:
     return argument
 
 
-def split(args: tuple[str, ...], kwargs: dict[str, str]) -> tuple[str, TerminationPolicy]:
+def split(
+    args: tuple[str, ...], kwargs: dict[str, str]
+) -> tuple[str, TerminationPolicy]:
     """
     Part the policy from the inner description.
 

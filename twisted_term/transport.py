@@ -9,8 +9,6 @@ from operator import attrgetter
 from typing import Any, Callable, Optional
 from weakref import WeakKeyDictionary
 
-from zope.interface import directlyProvides, implementer, providedBy
-
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import (
@@ -23,6 +21,7 @@ from twisted.internet.interfaces import (
 )
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from zope.interface import directlyProvides, implementer, providedBy
 
 from . import _kernel
 from ._machine import Input, Node, Output, State, step
@@ -171,7 +170,7 @@ class TerminatingTransport:
         if clock is None:
             from twisted.internet import reactor
 
-            clock = reactor  # type: ignore[assignment]
+            clock = reactor
         assert clock is not None
         self.wrapped = wrapped
         self.policy = policy or TerminationPolicy()
@@ -195,7 +194,7 @@ class TerminatingTransport:
         declaration = _provided.get(provided)
         if declaration is None:
             directlyProvides(self, provided, ITerminableTransport)
-            _provided[provided] = self.__provides__  # type: ignore[has-type]
+            _provided[provided] = self.__dict__["__provides__"]
         else:
             self.__provides__ = declaration
 
@@ -228,6 +227,17 @@ class TerminatingTransport:
         if self._gate.receiver is self._protocol:
             self._gate.receiver = protocol
         self._protocol = protocol
+
+    @property
+    def bufferSize(self) -> int:
+        """
+        The wrapped transport's, as Twisted's applications set it.
+        """
+        return self.wrapped.bufferSize
+
+    @bufferSize.setter
+    def bufferSize(self, size: int) -> None:
+        self.wrapped.bufferSize = size
 
     def loseWriteConnection(self) -> None:
         """

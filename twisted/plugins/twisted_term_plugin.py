@@ -3,6 +3,7 @@ The dropin: what C{twistd} and the endpoint strings find.
 """
 
 from twisted.application.service import ServiceMaker
+
 from twisted_term.strings import TermParser
 
 termserver = ServiceMaker(

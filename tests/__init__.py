@@ -1,0 +1,3 @@
+"""
+Tests; run them with C{python -m twisted.trial tests}.
+"""

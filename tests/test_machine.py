@@ -1,0 +1,73 @@
+"""
+The state machine, exhaustively, and the README's diagram of it.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from twisted_term._machine import Input, Node, Output, State, diagram, step
+
+_ORDER = [State.OPEN, State.FLUSHING, State.HALF_CLOSED, State.LINGERING, State.CLOSED]
+
+
+class MachineTests(SynchronousTestCase):
+    def test_everyPairHasAResult(self) -> None:
+        """
+        Every input has a stated result in every state, and an ended
+        connection ignores them all.
+        """
+        for node, event in product(Node, Input):
+            after, outputs = step(node, event)
+            if node.ended:
+                self.assertEqual((after, outputs), (node, ()))
+
+    def test_neverBack(self) -> None:
+        """
+        No input takes a connection back to an earlier state.
+        """
+        for node, event in product(Node, Input):
+            after, _ = step(node, event)
+            if after is not Node.ABORTED and node is not Node.ABORTED:
+                before = _ORDER.index(node.state)
+                self.assertGreaterEqual(_ORDER.index(after.state), before)
+
+    def test_abortWorksEverywhere(self) -> None:
+        """
+        An abort resets in every state that is not an end.
+        """
+        for node in Node:
+            if not node.ended:
+                for event in (Input.ABORT, Input.DEADLINE):
+                    self.assertEqual(step(node, event), (Node.ABORTED, (Output.RESET,)))
+
+    def test_finOnlyWhenNothingIsInFlight(self) -> None:
+        """
+        FIN is sent on C{WORK_DONE} alone.
+        """
+        for node, event in product(Node, Input):
+            if Output.SEND_FIN in step(node, event)[1]:
+                self.assertIs(event, Input.WORK_DONE)
+
+    def test_everyNodeIsReached(self) -> None:
+        """
+        All nodes can be reached, and an end from each.
+        """
+        reached = [Node.OPEN]
+        for node in reached:
+            for event in Input:
+                after = step(node, event)[0]
+                if after not in reached:
+                    reached.append(after)
+        self.assertEqual(set(reached), set(Node))
+
+    def test_readme(self) -> None:
+        """
+        The README's diagram is the machine's.
+        """
+        readme = Path(__file__).parents[1].joinpath("README.rst").read_text("utf-8")
+        for line in diagram().splitlines():
+            self.assertIn("    " + line, readme)

@@ -1,0 +1,41 @@
+"""
+What is installed.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from shutil import copytree, ignore_patterns
+from tempfile import mkdtemp
+from zipfile import ZipFile
+
+from twisted.trial.unittest import SynchronousTestCase
+
+_HERE = Path(__file__).parents[1]
+
+
+class WheelTests(SynchronousTestCase):
+    def test_dropinAlone(self) -> None:
+        """
+        The wheel holds, under C{twisted/}, the dropin alone: anything more
+        could overwrite Twisted's own files.
+        """
+        source = Path(mkdtemp()) / "source"
+        copytree(_HERE, source, ignore=ignore_patterns(".*", "build", "*.egg-info"))
+        command = ["-m", "build", "--wheel", "--no-isolation", "--outdir", "out"]
+        done = subprocess.run(
+            [sys.executable, *command],
+            cwd=source,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        (wheel,) = source.joinpath("out").glob("*.whl")
+        names = ZipFile(wheel).namelist()
+        ours = [name for name in names if name.startswith("twisted/")]
+        self.assertEqual(ours, ["twisted/plugins/twisted_term_plugin.py"])
+        self.assertIn("twisted_term/py.typed", names)

@@ -1,0 +1,400 @@
+"""
+Real sockets: what bare Twisted loses, and twisted_term does not, on the same
+script.  Clients are plain blocking sockets in threads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import socket
+import threading
+import time
+from typing import Any, Callable, Optional
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
+from twisted.trial.unittest import TestCase
+
+from twisted_term import (
+    Outcome,
+    TerminatingFactory,
+    TerminationMixin,
+    TerminationPolicy,
+)
+from twisted_term.demo import DemoFactory, payload
+
+_SECONDS = 20
+_DATA = b"x" * 5_000_000
+
+
+def receive(client: socket.socket, pause: float = 0.0) -> tuple[int, str]:
+    """
+    Bytes until the end, and whether it was a FIN or a reset.
+    """
+    count = 0
+    try:
+        while True:
+            data = client.recv(256 * 1024)
+            if not data:
+                return count, "FIN"
+            count += len(data)
+            time.sleep(pause)
+    except ConnectionResetError:
+        return count, "RST"
+
+
+def exchange(
+    port: int, request: bytes, halfClose: bool = False, small: bool = False
+) -> tuple[int, str]:
+    """
+    Send a request, and receive until the end.
+    """
+    with socket.socket() as client:
+        client.settimeout(_SECONDS)
+        if small:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(("127.0.0.1", port))
+        client.sendall(request)
+        if halfClose:
+            client.shutdown(socket.SHUT_WR)
+        return receive(client)
+
+
+def upload(port: int, pause: float) -> tuple[int, str]:
+    """
+    Upload 4 MiB, and receive at the same time.
+    """
+    with socket.create_connection(("127.0.0.1", port)) as client:
+        client.settimeout(_SECONDS)
+        sender = threading.Thread(target=_upload, args=(client,))
+        sender.start()
+        got = receive(client, pause)
+        sender.join(_SECONDS)
+        return got
+
+
+def _upload(client: socket.socket) -> None:
+    # A reset shows in what is received.
+    with contextlib.suppress(OSError):
+        for _ in range(64):
+            client.sendall(b"u" * 65536)
+            time.sleep(0.0005)
+
+
+def sockets() -> int:
+    """
+    How many sockets this process has open.
+    """
+    count = 0
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            count += os.readlink(f"/proc/self/fd/{name}").startswith("socket:")
+    return count
+
+
+class EarlyAnswer(Protocol):
+    """
+    Answers the first bytes, and closes.
+    """
+
+    def dataReceived(self, data: bytes) -> None:
+        self.transport.write(_DATA)
+        self.transport.loseConnection()
+
+
+class Answer(Protocol):
+    """
+    Answers the first bytes, and leaves the end to the peer.
+    """
+
+    def dataReceived(self, data: bytes) -> None:
+        self.transport.write(_DATA)
+
+
+class Producing(Protocol):
+    """
+    Answers through a push producer that takes its time, and closes at once.
+    """
+
+    def dataReceived(self, data: bytes) -> None:
+        self.left = 10
+        self.transport.registerProducer(self, True)
+        self._produce()
+        self.transport.loseWriteConnection()
+
+    def _produce(self) -> None:
+        self.transport.write(b"p" * 1000)
+        self.left -= 1
+        if self.left:
+            reactor.callLater(0.02, self._produce)
+        else:
+            self.transport.unregisterProducer()
+            self.transport.loseConnection()
+
+    def pauseProducing(self) -> None:
+        pass
+
+    resumeProducing = stopProducing = pauseProducing
+
+
+class Recorder(TerminationMixin, Protocol):
+    """
+    Does as the test says, and records the reports.
+    """
+
+    factory: Any
+
+    def connectionMade(self) -> None:
+        self.factory.made(self)
+
+    def dataReceived(self, data: bytes) -> None:
+        self.factory.received(self, data)
+
+    def terminated(self, report: Any) -> None:
+        self.factory.reports.append(report)
+        if self.factory.ended is not None and not self.factory.ended.called:
+            self.factory.ended.callback(report)
+
+
+def nothing(*args: object) -> None:
+    pass
+
+
+class SocketTestCase(TestCase):
+    timeout = 60
+
+    def listen(self, factory: Any) -> int:
+        # A client has its FIN before the server has the acknowledgement of it.
+        self.addCleanup(deferLater, reactor, 0.3)
+        port = reactor.listenTCP(0, factory, interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        return port.getHost().port
+
+    def recorder(
+        self,
+        received: Callable[..., Any] = nothing,
+        policy: Optional[TerminationPolicy] = None,
+    ) -> Any:
+        factory: Any = Factory.forProtocol(Recorder)
+        factory.made = nothing
+        factory.received = received
+        factory.reports = []
+        factory.ended = Deferred()
+        self.patch(Recorder, "terminationPolicy", policy)
+        return factory
+
+
+class LossTests(SocketTestCase):
+    """
+    Bare Twisted loses; C{twisted_term} does not.
+    """
+
+    @inlineCallbacks
+    def both(self, protocol: Any, script: Callable[[int], Any], rounds: int = 1) -> Any:
+        results = []
+        for wrap in (lambda factory: factory, TerminatingFactory):
+            port = self.listen(wrap(Factory.forProtocol(protocol)))
+            found = []
+            for _ in range(rounds):
+                found.append((yield deferToThread(script, port)))
+            results.append(found)
+        return results
+
+    @inlineCallbacks
+    def test_earlyAnswer(self) -> Any:
+        """
+        A peer that goes on uploading gets the whole answer, and FIN.
+        """
+        for pause in (0.0, 0.001):
+            bare, ours = yield self.both(
+                EarlyAnswer, lambda port, pause=pause: upload(port, pause), rounds=4
+            )
+            self.assertEqual(ours, [(len(_DATA), "FIN")] * 4)
+            self.assertTrue(any(got != (len(_DATA), "FIN") for got in bare), bare)
+
+    @inlineCallbacks
+    def test_producer(self) -> Any:
+        """
+        FIN waits for a push producer.
+        """
+        bare, ours = yield self.both(Producing, lambda port: exchange(port, b"go"))
+        self.assertEqual(ours, [(10_000, "FIN")])
+        self.assertLess(bare[0][0], 10_000)
+
+    @inlineCallbacks
+    def test_peerHalfCloses(self) -> Any:
+        """
+        A peer that half-closes at once gets the whole answer.
+        """
+        bare, ours = yield self.both(
+            Answer, lambda port: exchange(port, b"go", halfClose=True, small=True)
+        )
+        self.assertEqual(ours, [(len(_DATA), "FIN")])
+        self.assertLess(bare[0][0], len(_DATA))
+
+
+class EndTests(SocketTestCase):
+    """
+    How connections end, and what the report says.
+    """
+
+    @inlineCallbacks
+    def test_clean(self) -> Any:
+        """
+        A clean close is reported as delivered, also after a half-close.
+        """
+
+        def received(protocol: Any, data: bytes) -> None:
+            protocol.transport.write(b"bye")
+            protocol.transport.loseConnection()
+            protocol.transport.write(b"too late")
+
+        factory = self.recorder(received)
+        got = yield deferToThread(exchange, self.listen(factory), b"go")
+        self.assertEqual(got, (3, "FIN"))
+        report = yield factory.ended
+        self.assertIs(report.outcome, Outcome.CLEAN)
+        self.assertIs(report.delivered, True)
+        self.assertEqual(report.writesDropped, 1)
+
+    @inlineCallbacks
+    def test_abortWithDuplicate(self) -> Any:
+        """
+        An abort resets at once, while a duplicate of the descriptor is open.
+        """
+        duplicates: list[int] = []
+
+        def received(protocol: Any, data: bytes) -> None:
+            duplicates.append(os.dup(protocol.transport.getHandle().fileno()))
+            protocol.transport.abortConnection()
+
+        factory = self.recorder(received)
+        got = yield deferToThread(exchange, self.listen(factory), b"go")
+        self.assertEqual(got, (0, "RST"))
+        report = yield factory.ended
+        self.assertIs(report.outcome, Outcome.ABORTED)
+        os.close(duplicates[0])
+
+    @inlineCallbacks
+    def test_neverReads(self) -> Any:
+        """
+        A peer that never reads is reset, and the report says so.
+        """
+        factory = self.recorder(
+            lambda protocol, data: (
+                protocol.transport.write(_DATA * 4),
+                protocol.transport.loseConnection(),
+            ),
+            TerminationPolicy(flushTimeout=0.3),
+        )
+        with socket.create_connection(("127.0.0.1", self.listen(factory))) as client:
+            client.sendall(b"go")
+            report = yield factory.ended
+        self.assertIs(report.outcome, Outcome.FLUSH_EXPIRED)
+        self.assertIs(report.delivered, False)
+
+    @inlineCallbacks
+    def test_neverCloses(self) -> Any:
+        """
+        Peers that never close are gone within the policy's limits, and leave
+        no descriptor, no delayed call and no reference.
+        """
+        factory = self.recorder(
+            lambda protocol, data: protocol.transport.loseConnection(),
+            TerminationPolicy(lingerTime=0.5, lingerIdle=0.3),
+        )
+        port = self.listen(factory)
+        before = sockets()
+        clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(50)]
+        for client in clients:
+            client.sendall(b"go")
+        deadline = reactor.seconds() + _SECONDS
+        while len(factory.reports) < 50 and reactor.seconds() < deadline:
+            pause: Deferred[None] = Deferred()
+            reactor.callLater(0.05, pause.callback, None)
+            yield pause
+        for client in clients:
+            client.close()
+        outcomes = [report.outcome for report in factory.reports]
+        self.assertEqual(outcomes, [Outcome.LINGER_EXPIRED] * 50)
+        self.assertEqual(sockets(), before)
+        gc.collect()
+        left = [found for found in gc.get_objects() if isinstance(found, Recorder)]
+        self.assertEqual(left, [])
+
+    @inlineCallbacks
+    def test_resetWithBytesOutstanding(self) -> Any:
+        """
+        A reset by the peer with bytes outstanding is no delivery.
+        """
+        factory = self.recorder(
+            lambda protocol, data: protocol.transport.write(_DATA * 4)
+        )
+        client = socket.create_connection(("127.0.0.1", self.listen(factory)))
+        client.sendall(b"go")
+        yield deferToThread(client.recv, 1000)
+        client.close()  # with bytes unread: RST
+        report = yield factory.ended
+        self.assertIs(report.outcome, Outcome.RESET_BY_PEER)
+        self.assertIs(report.delivered, False)
+
+    @inlineCallbacks
+    def test_holdAndTrack(self) -> Any:
+        """
+        Held and tracked work is waited for, and may write.
+        """
+        work: Deferred[str] = Deferred()
+
+        def received(protocol: Any, data: bytes) -> None:
+            protocol.transport.track(work).addCallback(
+                lambda result: protocol.transport.write(result)
+            )
+            work.addCallback(lambda ignored: hold.release())
+            hold = protocol.transport.hold()
+            protocol.transport.loseConnection()
+            reactor.callLater(0.1, work.callback, b"late")
+
+        factory = self.recorder(received)
+        got = yield deferToThread(exchange, self.listen(factory), b"go")
+        self.assertEqual(got, (4, "FIN"))
+        yield factory.ended
+
+
+class DemoTests(SocketTestCase):
+    """
+    The demo's commands.
+    """
+
+    @inlineCallbacks
+    def test_pipelined(self) -> Any:
+        """
+        What is pipelined before an end arrives whole before FIN.
+        """
+        demo = DemoFactory(reactor)
+        port = self.listen(demo)
+        for end in (b"SHUTDOWN\n", b"CLOSE\r\n"):
+            for work, count in (
+                (b"SEND 20000000\n", 20_000_000),
+                (b"PUSH 20000000\n", 20_000_000),
+                (b"PULL 20000000\n", 20_000_000),
+                (b"WAIT 0.2\n", 5),
+            ):
+                got = yield deferToThread(exchange, port, work + end)
+                self.assertEqual(got, (count, "FIN"), work + end)
+        got = yield deferToThread(exchange, port, b"SEND 20000000\n", True)
+        self.assertEqual(got, (20_000_000, "FIN"))
+        got = yield deferToThread(exchange, port, b"ABORT\n")
+        self.assertEqual(got, (0, "RST"))
+
+    def test_payload(self) -> None:
+        """
+        Byte i of the payload is C{i % 26 + 'a'}, from any start.
+        """
+        whole = bytes(i % 26 + ord("a") for i in range(100))
+        self.assertEqual(payload(0, 100), whole)
+        self.assertEqual(payload(30, 50), whole[30:80])

@@ -1,0 +1,79 @@
+"""
+Twisted's own transport tests, over wrapped connections, on each of the epoll
+and select reactors.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.test import test_tcp
+from twisted.trial.unittest import SynchronousTestCase
+
+from twisted_term import TerminatingFactory
+
+#: Tests of Twisted's that are skipped, and why.
+DEVIATIONS: dict[str, str] = {
+    "test_addresses": "it asserts the repr() of Twisted's own transport class",
+    "test_serverAddressTCP4": "it compares the repr() of the transport",
+    "test_serverAddressTCP6": "it compares the repr() of the transport",
+    "test_resumeProducing": "the reactor reads the wrapped transport, not the wrapper",
+}
+
+
+class Wrapping:
+    """
+    Wraps all that a built reactor listens or connects with.
+    """
+
+    def buildReactor(self) -> Any:
+        reactor = super().buildReactor()  # type: ignore[misc]
+        listen, connect = reactor.listenTCP, reactor.connectTCP
+        reactor.listenTCP = lambda port, factory, *args, **kwargs: listen(
+            port, TerminatingFactory(factory), *args, **kwargs
+        )
+        reactor.connectTCP = lambda host, port, factory, *args, **kwargs: connect(
+            host, port, TerminatingFactory(factory), *args, **kwargs
+        )
+        return reactor
+
+
+class ClientBuilder(Wrapping, test_tcp.TCP4ClientTestsBuilder):
+    pass
+
+
+class ConnectionBuilder(Wrapping, test_tcp.TCPConnectionTestsBuilder):
+    pass
+
+
+class TransportBuilder(Wrapping, test_tcp.TCPTransportTestsBuilder):
+    pass
+
+
+class AbortBuilder(Wrapping, test_tcp.AbortConnectionTests):
+    pass
+
+
+_BUILDERS = (
+    ClientBuilder,
+    ConnectionBuilder,
+    TransportBuilder,
+    AbortBuilder,
+)
+for _builder in _BUILDERS:
+    for _name, _reason in DEVIATIONS.items():
+        if hasattr(_builder, _name):
+            setattr(_builder, _name, lambda self, why=_reason: self.skipTest(why))
+    for _name, _case in _builder.makeTestCaseClasses().items():
+        # The other reactors are a matrix of their own.
+        if "_EPollReactor" in _name or "_SelectReactor" in _name:
+            globals()[_name] = _case
+
+
+class DeviationTests(SynchronousTestCase):
+    def test_named(self) -> None:
+        """
+        Each deviation names a test that Twisted has.
+        """
+        for name in DEVIATIONS:
+            self.assertTrue(any(hasattr(builder, name) for builder in _BUILDERS), name)
