@@ -84,11 +84,8 @@ class Watch:
             self._settled = now
 
         wait: Optional[float] = None
-        if node is Node.LAST_ACK and (not owed or (queue and queue.gone)):
-            if owed:
-                transport.vanished()
-            else:
-                transport._input(Input.ACKNOWLEDGED)
+        if node is Node.LAST_ACK and not owed:
+            transport._input(Input.ACKNOWLEDGED)
             return
         if queue and queue.gone and transport._peerDone():
             transport.vanished()
