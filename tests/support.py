@@ -1,0 +1,135 @@
+"""
+What the socket tests share: clients that are plain blocking sockets in
+threads, and a server that records its reports.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+import time
+from typing import Any, Callable, Optional
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import deferLater
+from twisted.trial.unittest import TestCase
+
+from twisted_term import TerminationMixin, TerminationPolicy
+
+SECONDS = 20
+
+
+def receive(client: socket.socket, pause: float = 0.0) -> tuple[int, str]:
+    """
+    Bytes until the end, and whether it was a FIN or a reset.
+    """
+    count = 0
+    try:
+        while True:
+            data = client.recv(256 * 1024)
+            if not data:
+                return count, "FIN"
+            count += len(data)
+            time.sleep(pause)
+    except ConnectionResetError:
+        return count, "RST"
+
+
+def exchange(
+    port: int, request: bytes, halfClose: bool = False, small: bool = False
+) -> tuple[int, str]:
+    """
+    Send a request, and receive until the end.
+    """
+    with socket.socket() as client:
+        client.settimeout(SECONDS)
+        if small:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(("127.0.0.1", port))
+        client.sendall(request)
+        if halfClose:
+            client.shutdown(socket.SHUT_WR)
+        return receive(client)
+
+
+def upload(port: int, pause: float) -> tuple[int, str]:
+    """
+    Upload 4 MiB, and receive at the same time.
+    """
+    with socket.create_connection(("127.0.0.1", port)) as client:
+        client.settimeout(SECONDS)
+        sender = threading.Thread(target=_upload, args=(client,))
+        sender.start()
+        got = receive(client, pause)
+        sender.join(SECONDS)
+        return got
+
+
+def _upload(client: socket.socket) -> None:
+    # A reset shows in what is received.
+    with contextlib.suppress(OSError):
+        for _ in range(64):
+            client.sendall(b"u" * 65536)
+            time.sleep(0.0005)
+
+
+def sockets() -> int:
+    """
+    How many sockets this process has open.
+    """
+    count = 0
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            count += os.readlink(f"/proc/self/fd/{name}").startswith("socket:")
+    return count
+
+
+class Recorder(TerminationMixin, Protocol):
+    """
+    Does as the test says, and records the reports.
+    """
+
+    factory: Any
+
+    def connectionMade(self) -> None:
+        self.factory.made(self)
+
+    def dataReceived(self, data: bytes) -> None:
+        self.factory.received(self, data)
+
+    def terminated(self, report: Any) -> None:
+        self.factory.reports.append(report)
+        if self.factory.ended is not None and not self.factory.ended.called:
+            self.factory.ended.callback(report)
+
+
+def nothing(*args: object) -> None:
+    pass
+
+
+class SocketTestCase(TestCase):
+    timeout = 60
+
+    def listen(self, factory: Any) -> int:
+        # A client has its FIN before the server has the acknowledgement of it.
+        self.addCleanup(deferLater, reactor, 0.3)
+        port = reactor.listenTCP(0, factory, interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        return port.getHost().port
+
+    def recorder(
+        self,
+        received: Callable[..., Any] = nothing,
+        policy: Optional[TerminationPolicy] = None,
+    ) -> Any:
+        factory: Any = Factory.forProtocol(Recorder)
+        factory.made = nothing
+        factory.received = received
+        factory.reports = []
+        factory.ended = Deferred()
+        self.patch(Recorder, "terminationPolicy", policy)
+        return factory
