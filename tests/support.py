@@ -56,25 +56,34 @@ def exchange(
         return receive(client)
 
 
-def upload(port: int, pause: float) -> tuple[int, str]:
+def upload(port: int, slow: bool) -> tuple[int, str]:
     """
     Upload 4 MiB, and receive at the same time.
+
+    @param slow: a small receive buffer, read from late: the tail of the
+        answer has to wait in the server's socket.
     """
-    with socket.create_connection(("127.0.0.1", port)) as client:
+    refused: list[OSError] = []
+    with socket.socket() as client:
         client.settimeout(SECONDS)
-        sender = threading.Thread(target=_upload, args=(client,))
+        if slow:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 << 10)
+        client.connect(("127.0.0.1", port))
+        sender = threading.Thread(target=_upload, args=(client, refused))
         sender.start()
-        got = receive(client, pause)
+        time.sleep(0.1 if slow else 0.0)
+        count, end = receive(client, 0.0002 if slow else 0.0)
         sender.join(SECONDS)
-        return got
+        return count, "RST" if refused else end
 
 
-def _upload(client: socket.socket) -> None:
-    # A reset shows in what is received.
-    with contextlib.suppress(OSError):
+def _upload(client: socket.socket, refused: list[OSError]) -> None:
+    try:
         for _ in range(64):
             client.sendall(b"u" * 65536)
             time.sleep(0.0005)
+    except OSError as error:
+        refused.append(error)
 
 
 def sockets() -> int:
