@@ -39,23 +39,25 @@ class Node(Enum):
     and by whether the peer's FIN has been seen.
     """
 
-    OPEN = State.OPEN, ""
-    OPEN_PEER_DONE = State.OPEN, "the peer has half-closed, we still write"
-    FLUSHING_WRITE = State.FLUSHING, "towards a half-close"
-    FLUSHING_WRITE_PEER_DONE = State.FLUSHING, "the same, after the peer's FIN"
-    FLUSHING_CLOSE = State.FLUSHING, "towards a lingering close"
-    FLUSHING_CLOSE_PEER_DONE = State.FLUSHING, "the same, after the peer's FIN"
-    HALF_CLOSED = State.HALF_CLOSED, ""
-    LINGERING = State.LINGERING, ""
-    LAST_ACK = State.LINGERING, "both FINs are out, bytes unacknowledged"
-    CLOSED = State.CLOSED, ""
-    ABORTED = State.ABORTED, ""
+    OPEN = State.OPEN, False, ""
+    OPEN_PEER_DONE = State.OPEN, True, "the peer has half-closed, we still write"
+    FLUSHING_WRITE = State.FLUSHING, False, "towards a half-close"
+    FLUSHING_WRITE_PEER_DONE = State.FLUSHING, True, "towards a half-close"
+    FLUSHING_CLOSE = State.FLUSHING, False, "towards a lingering close"
+    FLUSHING_CLOSE_PEER_DONE = State.FLUSHING, True, "towards a lingering close"
+    HALF_CLOSED = State.HALF_CLOSED, False, ""
+    LINGERING = State.LINGERING, False, ""
+    LAST_ACK = State.LINGERING, True, "both FINs are out, bytes unacknowledged"
+    CLOSED = State.CLOSED, True, ""
+    ABORTED = State.ABORTED, True, ""
 
     __hash__ = object.__hash__
 
-    def __init__(self, state: State, note: str) -> None:
+    def __init__(self, state: State, peerDone: bool, note: str) -> None:
         self.state = state
         self.note = note
+        #: Nothing more will arrive.
+        self.peerDone = peerDone
         #: An end was asked for, and our FIN is not out yet.
         self.flushing = state is State.FLUSHING
         #: Nothing more will happen.

@@ -19,6 +19,7 @@ from twisted.internet.interfaces import (
     IReactorTime,
     ISSLTransport,
 )
+from twisted.internet.main import CONNECTION_DONE
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import directlyProvides, implementer, providedBy
@@ -37,6 +38,8 @@ _OUTCOMES = {
     Input.LINGER_EXPIRED: Outcome.LINGER_EXPIRED,
 }
 _BY_PEER = frozenset([Input.PEER_FIN, Input.PEER_FIN_HALF, Input.LOST])
+
+_log = Logger()
 
 # directlyProvides is slow; transports of one class provide the same.
 _provided: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
@@ -112,10 +115,10 @@ class Gate:
         return prefix() if prefix is not None else type(application).__name__
 
     def readConnectionLost(self) -> None:
-        half = IHalfCloseableProtocol.providedBy(self.transport.protocol)
-        self.transport._input(Input.PEER_FIN_HALF if half else Input.PEER_FIN)
+        self.transport._peerFin()
 
     def writeConnectionLost(self) -> None:
+        self.transport._finSent = True
         self.transport._input(Input.FIN_SENT)
 
     def connectionLost(self, reason: Failure) -> None:
@@ -133,8 +136,6 @@ class TerminatingTransport:
         begun the end)?
     """
 
-    log = Logger()
-
     disconnecting = False
     _node = Node.OPEN
     _producer: Any = None
@@ -143,7 +144,9 @@ class TerminatingTransport:
     _readPaused = False
     _outcome: Optional[Outcome] = None
     _initiator: Optional[Initiator] = None
-    _queue: Optional[tuple[int, Optional[bool]]] = None
+    _atEnd: Optional[tuple[int, bool]] = None
+    _inPeerFin = False
+    _finSent = False
     _watch: Optional[Watch] = None
     _deadline: Optional[IDelayedCall] = None
     _bytesDiscarded = 0
@@ -179,8 +182,8 @@ class TerminatingTransport:
         self._gate = Gate(self, protocol)
         self._protocol = protocol
         # Nothing has to be done for a write while the connection is open.
-        self.write = wrapped.write
-        self.writeSequence = wrapped.writeSequence
+        self.__dict__["write"] = wrapped.write
+        self.__dict__["writeSequence"] = wrapped.writeSequence
         self._provide()
         # Twisted closes the socket before it tells the protocol; what the
         # kernel knows of it must be asked before that.
@@ -363,17 +366,32 @@ class TerminatingTransport:
     def _checkWork(self) -> None:
         if self._node.flushing and not self._sealed and not self._working():
             self._sealed = True
-            self.write = self._dropWrite
-            self.writeSequence = self._dropWrites
+            self._unbindWrites()
             self._input(Input.WORK_DONE)
 
-    def _dropWrite(self, data: bytes) -> None:
+    def _unbindWrites(self) -> None:
+        self.__dict__.pop("write", None)
+        self.__dict__.pop("writeSequence", None)
+
+    def write(self, data: bytes) -> None:
+        """
+        Write; shadowed by the wrapped transport's own C{write} until the end
+        was asked for and no work is in flight.  After that, data is dropped,
+        counted, and logged once.
+
+        @raise TypeError: if C{data} is not bytes.
+        """
         if not isinstance(data, bytes):
             raise TypeError("Data must be bytes")
         if data:
             self._dropped()
 
-    def _dropWrites(self, iovec: Iterable[bytes]) -> None:
+    def writeSequence(self, iovec: Iterable[bytes]) -> None:
+        """
+        As C{write}, for several pieces.
+
+        @raise TypeError: if a piece is not bytes.
+        """
         chunks = list(iovec)
         for data in chunks:
             if not isinstance(data, bytes):
@@ -386,7 +404,7 @@ class TerminatingTransport:
             return
         self._writesDropped += 1
         if self._writesDropped == 1:
-            self.log.warn(
+            _log.warn(
                 "a write after the end of {transport} was asked for is dropped;"
                 " further ones are counted only",
                 transport=self,
@@ -407,7 +425,7 @@ class TerminatingTransport:
         Deliver data again.
         """
         self._readPaused = False
-        if not self._peerDone():
+        if not self._node.peerDone:
             self.wrapped.resumeProducing()
 
     def stopProducing(self) -> None:
@@ -415,9 +433,6 @@ class TerminatingTransport:
         See L{twisted.internet.interfaces.IProducer.stopProducing}.
         """
         self.loseConnection()
-
-    def _peerDone(self) -> bool:
-        return self._node in _PEER_DONE or self._node.ended
 
     def _arrived(self, count: int, discarded: bool) -> None:
         if discarded:
@@ -433,6 +448,14 @@ class TerminatingTransport:
             self._input(Input.LINGER_EXPIRED)
 
     # The machine.
+
+    def _peerFin(self) -> None:
+        half = IHalfCloseableProtocol.providedBy(self._protocol)
+        self._inPeerFin = True
+        try:
+            self._input(Input.PEER_FIN_HALF if half else Input.PEER_FIN)
+        finally:
+            self._inPeerFin = False
 
     def _input(self, event: Input) -> None:
         before = self._node
@@ -455,7 +478,9 @@ class TerminatingTransport:
             seconds = self._seconds
             seconds[before.state] = seconds.get(before.state, 0.0) + now - self._since
             self._since = now
-            self._stopWatch()
+        if after.ended and self._watch is not None:
+            self._watch.stop()
+            self._watch = None
         if self._initiator is None:
             by = Initiator.PEER if event in _BY_PEER else Initiator.LOCAL
             self._initiator = by
@@ -464,22 +489,17 @@ class TerminatingTransport:
         if event is Input.LOSE or event is Input.PEER_FIN:
             self.disconnecting = True
 
-    def _stopWatch(self) -> None:
-        if self._watch is not None:
-            self._watch.stop()
-            self._watch = None
-
     def _flush(self) -> None:
         self._checkWork()
         if self._node.flushing:
             self._startWatch()
 
     def _startWatch(self) -> None:
-        self._stopWatch()
-        self._watch = Watch(self, self._clock, self.policy)
-        self._watch.look()
+        if self._watch is None:
+            self._watch = Watch(self, self._clock)
+        self._watch.begin()
 
-    def vanished(self) -> None:
+    def _vanished(self) -> None:
         """
         The kernel has given the connection up, and no event says so.
         """
@@ -508,8 +528,10 @@ class TerminatingTransport:
         self._startWatch()
 
     def _awaitAck(self) -> None:
-        queue = self.queue()
+        queue = self._sendQueue()
         if queue is None or not queue.unacknowledged:
+            if queue is not None:
+                self._atEnd = 0, queue.gone
             self._input(Input.ACKNOWLEDGED)
         else:
             self._startWatch()
@@ -526,7 +548,12 @@ class TerminatingTransport:
 
     def _close(self) -> None:
         self._remember()
-        self.wrapped.loseConnection()
+        if self._inPeerFin:
+            # The reactor expects no more of a connection whose end it has
+            # just read; loseConnection would come to the same a turn later.
+            self.wrapped.connectionLost(Failure(CONNECTION_DONE))
+        else:
+            self.wrapped.loseConnection()
 
     def _reset(self) -> None:
         self._remember()
@@ -541,22 +568,20 @@ class TerminatingTransport:
     def _handle(self) -> object:
         return getattr(self.wrapped, "socket", None)
 
-    def queue(self) -> Optional[_kernel.SendQueue]:
-        """
-        What the kernel says of the bytes sent; C{None} where it cannot say.
-        """
-        finSent = self._node in _FIN_SENT
-        return _kernel.sendQueue(self._handle(), finSent)
+    def _sendQueue(self) -> Optional[_kernel.SendQueue]:
+        return _kernel.sendQueue(self._handle(), self._finSent)
+
+    def _unsent(self) -> int:
+        return _kernel.unsentBytes(self.wrapped)
 
     def _remember(self) -> None:
         """
         Keep what the kernel says, once, before the socket is gone.
         """
-        if self._queue is None:
-            queue = self.queue()
+        if self._atEnd is None:
+            queue = self._sendQueue()
             if queue is not None:
-                count = queue.unacknowledged + _kernel.unsentBytes(self.wrapped)
-                self._queue = count, queue.gone
+                self._atEnd = queue.unacknowledged + self._unsent(), queue.gone
 
     def _losing(self, reason: Failure) -> None:
         self._remember()
@@ -569,9 +594,11 @@ class TerminatingTransport:
     def _lost(self, reason: Failure) -> None:
         if self._node.ended:
             return
-        if reason.check(ConnectionDone):
+        if isinstance(reason.value, ConnectionDone):
             self._outcome = Outcome.CLEAN
-        elif reason.check(ConnectionLost) and (self._queue is None or self._queue[1]):
+        elif isinstance(reason.value, ConnectionLost) and (
+            self._atEnd is None or self._atEnd[1]
+        ):
             self._outcome = Outcome.RESET_BY_PEER
         else:
             self._outcome = Outcome.LOST
@@ -579,11 +606,10 @@ class TerminatingTransport:
 
     def _finished(self, reason: Failure) -> None:
         self._lost(reason)
-        self._stopWatch()
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
-        count = None if self._queue is None else self._queue[0]
+        count = None if self._atEnd is None else self._atEnd[0]
         self._report = report = Termination(
             outcome=self._outcome or Outcome.CLEAN,
             initiator=self._initiator or Initiator.PEER,
@@ -596,36 +622,25 @@ class TerminatingTransport:
         )
         application = self._protocol
         waiting, self._waiting = self._waiting, None
-        # The cycle between the gate and us.
-        self._gate.receiver = None
         self._producer = None
+        self._unbindWrites()
         try:
             application.connectionLost(reason)
             if ITerminationListener.providedBy(application):
                 application.terminated(report)
         finally:
-            self._log(report)
+            _log.info(
+                "{peer}: {report}",
+                peer=self.wrapped.getPeer(),
+                report=report,
+                outcome=report.outcome.name,
+            )
             for done in waiting or ():
                 done.callback(report)
+            # No cycle is left, so that nothing waits for the collector.
+            self._protocol = self._gate.receiver = None
+            del self._gate.transport
 
-    def _log(self, report: Termination) -> None:
-        self.log.info(
-            "{peer}: {report}",
-            peer=self.wrapped.getPeer(),
-            report=report,
-            outcome=report.outcome.name,
-        )
-
-
-_PEER_DONE = frozenset(
-    [
-        Node.OPEN_PEER_DONE,
-        Node.FLUSHING_WRITE_PEER_DONE,
-        Node.FLUSHING_CLOSE_PEER_DONE,
-        Node.LAST_ACK,
-    ]
-)
-_FIN_SENT = frozenset([Node.HALF_CLOSED, Node.LINGERING, Node.LAST_ACK, Node.CLOSED])
 
 _PERFORM: dict[Output, Callable[[TerminatingTransport], None]] = {
     Output.FLUSH: TerminatingTransport._flush,
