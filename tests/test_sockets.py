@@ -13,10 +13,12 @@ from typing import Any, Callable
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
 from twisted_term import Outcome, TerminatingFactory, TerminationPolicy
 from twisted_term.demo import DemoFactory, payload
+from twisted_term.interfaces import ITerminableTransport
 
 from .support import (
     SECONDS,
@@ -53,14 +55,17 @@ class Answer(Protocol):
 
 class Producing(Protocol):
     """
-    Answers through a push producer that takes its time, and closes at once.
+    Answers through a push producer that takes its time, and asks for the end
+    at once.
     """
+
+    end = ""
 
     def dataReceived(self, data: bytes) -> None:
         self.left = 10
         self.transport.registerProducer(self, True)
         self._produce()
-        self.transport.loseWriteConnection()
+        getattr(self.transport, self.end)()
 
     def _produce(self) -> None:
         self.transport.write(b"p" * 1000)
@@ -75,6 +80,24 @@ class Producing(Protocol):
         pass
 
     resumeProducing = stopProducing = pauseProducing
+
+
+class Waiting(Protocol):
+    """
+    Answers later, and asks for the end at once.
+    """
+
+    end = ""
+
+    def dataReceived(self, data: bytes) -> None:
+        work = deferLater(reactor, 0.1, self._answer)
+        if ITerminableTransport.providedBy(self.transport):
+            self.transport.track(work)
+        getattr(self.transport, self.end)()
+
+    def _answer(self) -> None:
+        self.transport.write(b"d" * 10_000)
+        self.transport.loseConnection()
 
 
 class LossTests(SocketTestCase):
@@ -111,13 +134,18 @@ class LossTests(SocketTestCase):
                     self.assertTrue(all(count < size for count, _ in bare), bare)
 
     @inlineCallbacks
-    def test_producer(self) -> Any:
+    def test_workInFlight(self) -> Any:
         """
-        FIN waits for a push producer.
+        FIN waits for a push producer, and for tracked work.
         """
-        bare, ours = yield self.both(Producing, lambda port: exchange(port, b"go"))
-        self.assertEqual(ours, [(10_000, "FIN")])
-        self.assertLess(bare[0][0], 10_000)
+        for protocol in (Producing, Waiting):
+            for end in ("loseWriteConnection", "loseConnection"):
+                self.patch(protocol, "end", end)
+                bare, ours = yield self.both(
+                    protocol, lambda port: exchange(port, b"go")
+                )
+                self.assertEqual(ours, [(10_000, "FIN")], end)
+                self.assertLess(bare[0][0], 10_000, end)
 
     @inlineCallbacks
     def test_peerHalfCloses(self) -> Any:
