@@ -2,14 +2,19 @@
 Clean termination of connections, for Twisted.
 """
 
+from .drain import DrainReport
 from .endpoints import TerminatingClientEndpoint, TerminatingServerEndpoint
-from .interfaces import IHold, ITerminableTransport, ITerminationListener
+from .interfaces import IDrainable, IHold, ITerminableTransport, ITerminationListener
 from .policy import TerminationPolicy
 from .protocol import TerminatingFactory, TerminationMixin
 from .report import Initiator, Outcome, State, Termination
+from .service import DrainingService
 from .transport import TerminatingTransport
 
 __all__ = [
+    "DrainReport",
+    "DrainingService",
+    "IDrainable",
     "IHold",
     "ITerminableTransport",
     "ITerminationListener",

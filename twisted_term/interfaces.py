@@ -99,4 +99,20 @@ class ITerminationListener(Interface):
         """
 
 
-__all__ = ["IHold", "ITerminableTransport", "ITerminationListener"]
+class IDrainable(Interface):
+    """
+    A factory that ends its connections itself when the server is drained,
+    because it knows what is in flight: requests, for example.  For any other,
+    C{loseConnection} is called.
+    """
+
+    def drain(transport: Any) -> None:
+        """
+        Finish what is in flight on one connection, then end it.  Called once
+        for each connection, also for one that is made during the drain.
+
+        @param transport: its L{ITerminableTransport}.
+        """
+
+
+__all__ = ["IDrainable", "IHold", "ITerminableTransport", "ITerminationListener"]

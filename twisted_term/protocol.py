@@ -62,14 +62,9 @@ class _Connecting(Protocol):
 
     def makeConnection(self, transport: Any) -> None:
         application = self.application
-        if not ITerminableTransport.providedBy(transport):
-            factory = self.terminatingFactory
-            transport = TerminatingTransport(
-                transport, application, factory.policy, factory.clock
-            )
-        else:
-            transport.protocol = application
-        application.makeConnection(transport)
+        application.makeConnection(
+            self.terminatingFactory.terminating(transport, application)
+        )
 
 
 class TerminatingFactory(WrappingFactory):
@@ -94,6 +89,18 @@ class TerminatingFactory(WrappingFactory):
     def buildProtocol(self, addr: Any) -> Any:
         application = self.wrappedFactory.buildProtocol(addr)
         return None if application is None else _Connecting(self, application)
+
+    def terminating(self, transport: Any, application: Any) -> Any:
+        """
+        Make the transport of one connection; override to keep account of them.
+
+        @param transport: the one below; used as it is, with its own policy,
+            if it is an L{ITerminableTransport} already.
+        """
+        if not ITerminableTransport.providedBy(transport):
+            return TerminatingTransport(transport, application, self.policy, self.clock)
+        transport.protocol = application
+        return transport
 
 
 __all__ = ["TerminatingFactory", "TerminationMixin"]

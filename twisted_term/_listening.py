@@ -1,0 +1,77 @@
+"""
+Closing a listening socket without resetting those who have just connected.
+
+close() resets every connection that the kernel has established and nobody
+has accepted (C{inet_csk_listen_stop}, net/ipv4/inet_connection_sock.c).  So
+they are accepted first; and while that is done a filter on the socket drops
+SYNs, so that no new one gets in between the last accept and the close.  Who
+sends a SYN meanwhile sends it again a second later, and is refused.
+
+The only module that looks at a private attribute of a port, and why:
+C{_preexistingSocket} of L{twisted.internet.tcp.Port} says that the socket was
+handed to us (systemd, C{adoptStreamPort}).  Somebody else holds it then, and
+goes on listening: nothing that waits is lost, and nothing may be filtered.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import select
+import socket
+import struct
+import sys
+from typing import Any
+
+from twisted.internet.interfaces import IReadDescriptor
+
+from ._kernel import isTCP
+
+#: At most so many rounds of accepting, of which each takes what there is.
+_ROUNDS = 1000
+_SO_ATTACH_FILTER = 26  # include/uapi/asm-generic/socket.h
+# Classic BPF on the TCP header (C{tcp_filter}, net/ipv4/tcp_ipv4.c): drop what
+# has SYN and no ACK, let the rest pass, so that handshakes are completed.
+_DROP_SYN = (
+    (0x30, 0, 0, 13),  # load the byte of flags
+    (0x54, 0, 0, 0x12),  # keep SYN and ACK
+    (0x15, 0, 1, 0x02),  # SYN alone?
+    (0x06, 0, 0, 0),  # drop
+    (0x06, 0, 0, 0xFFFFFFFF),  # pass
+)
+
+
+def acceptQueued(port: Any) -> None:
+    """
+    Accept what the kernel has established for C{port}, a listening port that
+    is about to be closed.
+    """
+    skt = getattr(port, "socket", None)
+    if (
+        not isinstance(skt, socket.socket)
+        or not IReadDescriptor.providedBy(port)
+        or getattr(port, "_preexistingSocket", None) is not None
+    ):
+        return
+    if isTCP(skt):
+        _refuseNew(skt)
+    waiting = select.poll()
+    waiting.register(skt, select.POLLIN)
+    for _ in range(_ROUNDS):
+        if not waiting.poll(0):
+            break
+        port.doRead()
+
+
+def _refuseNew(skt: socket.socket) -> None:
+    if not sys.platform.startswith("linux"):
+        return
+    code = b"".join(struct.pack("HBBI", *line) for line in _DROP_SYN)
+    buffer = ctypes.create_string_buffer(code)
+    program = struct.pack("HP", len(_DROP_SYN), ctypes.addressof(buffer))
+    # Where a filter is locked, or not allowed, the gap stays.
+    with contextlib.suppress(OSError):
+        skt.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+
+
+__all__ = ["acceptQueued"]

@@ -1,0 +1,88 @@
+"""
+How a drain went.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Optional
+
+from .report import Outcome, Termination
+
+
+@dataclass(frozen=True)
+class DrainReport:
+    """
+    The report on a drain: on the connections that were open when it began, or
+    were accepted in it.
+
+    @ivar outcomes: how many connections ended in which way.
+    @ivar undelivered: how many did not deliver all bytes.
+    @ivar bytesUnacknowledged: bytes written and not acknowledged, in all.
+    @ivar seconds: seconds from the begin of the drain to its end.
+    @ivar slowest: the peer that was last, and the seconds it took; C{None} if
+        there was no connection.
+    """
+
+    outcomes: Mapping[Outcome, int]
+    undelivered: int
+    bytesUnacknowledged: int
+    seconds: float
+    slowest: Optional[tuple[Any, float]]
+
+    def __str__(self) -> str:
+        counts = [
+            f"{count} {outcome.value}" for outcome, count in self.outcomes.items()
+        ]
+        parts = [
+            f"drained {sum(self.outcomes.values())} connections"
+            f" in {self.seconds:.3f} s",
+            ", ".join(counts),
+        ]
+        if self.undelivered:
+            parts.append(
+                f"{self.undelivered} NOT delivered"
+                f" ({self.bytesUnacknowledged} bytes unacknowledged)"
+            )
+        if self.slowest is not None:
+            peer, seconds = self.slowest
+            parts.append(f"slowest {peer} {seconds:.3f} s")
+        return "; ".join(part for part in parts if part)
+
+
+class Tally:
+    """
+    Counts terminations, for a L{DrainReport}.
+    """
+
+    def __init__(self, start: float) -> None:
+        self._start = start
+        self._outcomes: dict[Outcome, int] = {}
+        self._undelivered = 0
+        self._bytes = 0
+        self._slowest: Optional[tuple[Any, float]] = None
+
+    def add(self, peer: Any, report: Termination, now: float) -> None:
+        """
+        Count one connection that has ended now.
+        """
+        self._outcomes[report.outcome] = self._outcomes.get(report.outcome, 0) + 1
+        self._undelivered += report.delivered is False
+        self._bytes += report.bytesUnacknowledged or 0
+        self._slowest = peer, now - self._start
+
+    def report(self, now: float) -> DrainReport:
+        """
+        What has been counted.
+        """
+        return DrainReport(
+            outcomes=self._outcomes,
+            undelivered=self._undelivered,
+            bytesUnacknowledged=self._bytes,
+            seconds=now - self._start,
+            slowest=self._slowest,
+        )
+
+
+__all__ = ["DrainReport", "Tally"]
