@@ -59,12 +59,22 @@ class StringTests(SynchronousTestCase):
 
     def test_errors(self) -> None:
         """
-        A bad option and a missing inner endpoint are one-line errors.
+        A bad option and a bad inner endpoint are one-line errors, for servers
+        and clients.
         """
         reactor = MemoryReactorClock()
+        names = "term: takes flushTimeout, workTimeout, lingerTime, "
         for text, part in (
             ("term:tcp:8080:lingerTime=soon", "lingerTime='soon': must be"),
-            ("term", "must be followed by an endpoint"),
+            ("term:tcp:8080:lingerBytes=1.5", "lingerBytes='1.5': must be a whole"),
+            ("term", "must be followed by an endpoint, such as term:tcp:8080"),
+            ("term:", "must be followed by an endpoint"),
+            ("term:term:lingerTime=1", "must be followed by an endpoint"),
+            ("term:nonsense:1", "Unknown endpoint type: 'nonsense'"),
+            ("term:unix", names),
+            ("term:unix:/a:lingertime=1", names),
         ):
-            error = self.assertRaises(ValueError, serverFromString, reactor, text)
-            self.assertIn(part, str(error))
+            for fromString in (serverFromString, clientFromString):
+                error = self.assertRaises(ValueError, fromString, reactor, text)
+                self.assertIn(part, str(error))
+                self.assertNotIn("\n", str(error))

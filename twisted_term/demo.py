@@ -6,24 +6,23 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Iterator
-from math import isfinite
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Optional, Union
 
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IPullProducer, IPushProducer
-from twisted.internet.protocol import Factory
-from twisted.protocols.basic import LineReceiver
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import deferLater
 from zope.interface import implementer
 
-from .interfaces import IHold
 from .protocol import TerminationMixin
-from .report import Termination
+from .report import State, Termination
 
 _CYCLE = b"abcdefghijklmnopqrstuvwxyz"
 _CHUNK = 64 * 1024
 _LINE_LIMIT = 16 * 1024
+_MOST_WAITING = 256
 _MOST_BYTES = 1 << 30
-_MOST_SECONDS = 86400.0
+_MOST_SECONDS = 86400
 _HELP = (
     "ECHO text | SEND n | PUSH n | PULL n | WAIT seconds | SHUTDOWN | CLOSE"
     " | ABORT | STATUS | HELP"
@@ -44,53 +43,84 @@ class CommandError(Exception):
     """
 
 
-def _number(name: str, text: str, most: float, whole: bool) -> float:
+# What a command makes of the text behind its name.
+
+
+def _text(name: str, text: str) -> str:
+    return text
+
+
+def _nothing(name: str, text: str) -> None:
+    if text:
+        raise CommandError(f"{name} {text[:40]!r}: {name} takes no argument")
+
+
+def _count(name: str, text: str) -> int:
+    # int() also reads "+1", "1_000" and " 1".
+    if text.isascii() and text.isdigit() and len(text) < 20:
+        count = int(text)
+        if count <= _MOST_BYTES:
+            return count
+    raise CommandError(
+        f"{name} {text[:40]!r}: must be a whole number from 0 to {_MOST_BYTES}"
+    )
+
+
+def _seconds(name: str, text: str) -> float:
     try:
-        value = int(text) if whole else float(text)
-        if not isfinite(value) or not 0 <= value <= most:
-            raise ValueError
+        seconds = float(text)
+        if 0 <= seconds <= _MOST_SECONDS:
+            return seconds
     except ValueError:
-        kind = "a whole number" if whole else "a number"
-        raise CommandError(
-            f"{name} {text[:40]!r}: must be {kind} from 0 to {most:g}"
-        ) from None
-    return value
+        pass
+    raise CommandError(
+        f"{name} {text[:40]!r}: must be a number of seconds from 0 to {_MOST_SECONDS}"
+    )
+
+
+_COMMANDS: dict[str, Callable[[str, str], Union[str, float, None]]] = {
+    "ECHO": _text,
+    "SEND": _count,
+    "PUSH": _count,
+    "PULL": _count,
+    "WAIT": _seconds,
+    "SHUTDOWN": _nothing,
+    "CLOSE": _nothing,
+    "ABORT": _nothing,
+    "STATUS": _nothing,
+    "HELP": _nothing,
+}
 
 
 class _Payload:
     """
     Sends the payload in chunks, and unregisters when it is done.
+
+    @ivar done: fires when all is written, or when it was told to stop.
     """
 
-    def __init__(self, transport: Any, count: int, done: Callable[[], None]) -> None:
+    def __init__(self, transport: Any, count: int) -> None:
         self._transport = transport
-        self._chunks = self._slices(count)
-        self._done: Optional[Callable[[], None]] = done
+        self._chunks = (
+            payload(start, min(_CHUNK, count - start))
+            for start in range(0, count, _CHUNK)
+        )
+        self.done: Deferred[None] = Deferred()
 
-    def _slices(self, count: int) -> Iterator[bytes]:
-        for start in range(0, count, _CHUNK):
-            yield payload(start, min(_CHUNK, count - start))
-
-    def _sendOne(self) -> bool:
+    def _sendOne(self) -> None:
         chunk = next(self._chunks, None)
-        if chunk is None:
-            self._finish()
-            return False
-        self._transport.write(chunk)
-        return True
-
-    def _finish(self) -> None:
-        done, self._done = self._done, None
-        if done is not None:
+        if chunk is not None:
+            self._transport.write(chunk)
+        else:
             self._transport.unregisterProducer()
-            done()
+            self.stopProducing()
 
     def stopProducing(self) -> None:
         """
-        The connection is gone.
+        Nothing more can be sent.
         """
-        self._chunks = iter(())
-        self._done = None
+        if not self.done.called:
+            self.done.callback(None)
 
 
 @implementer(IPullProducer)
@@ -103,8 +133,7 @@ class PullPayload(_Payload):
         """
         Send one chunk.
         """
-        if self._done is not None:
-            self._sendOne()
+        self._sendOne()
 
 
 @implementer(IPushProducer)
@@ -114,7 +143,6 @@ class PushPayload(_Payload):
     """
 
     _paused = True
-    _sending = False
 
     def pauseProducing(self) -> None:
         """
@@ -127,153 +155,134 @@ class PushPayload(_Payload):
         Send until paused.
         """
         self._paused = False
-        if self._sending:
-            return
-        self._sending = True
-        try:
-            while not self._paused and self._done is not None and self._sendOne():
-                pass
-        finally:
-            self._sending = False
+        while not self._paused and not self.done.called:
+            self._sendOne()
 
 
-class DemoProtocol(TerminationMixin, LineReceiver):
+class DemoProtocol(TerminationMixin, Protocol):
     """
     Commands may be pipelined; each is done before the next one starts, and
     what waits its turn is held work.
     """
 
-    delimiter = b"\n"
-    MAX_LENGTH = _LINE_LIMIT
+    transport: Any
     factory: DemoFactory
+    _hold: Any = None
+    _current: Optional[Deferred[Any]] = None
+    _running = False
+    _paused = False
+    _unfinished = b""
 
     def __init__(self) -> None:
-        self._commands: deque[bytes] = deque()
-        self._hold: Optional[IHold] = None
-        self._waiting: Any = None
-        self._busy = False
+        self._lines: deque[bytes] = deque()
 
     def connectionMade(self) -> None:
         self.factory.connections.add(self)
 
     def connectionLost(self, reason: Any = None) -> None:
         self.factory.connections.discard(self)
-        self._commands.clear()
-        if self._waiting is not None and self._waiting.active():
-            self._waiting.cancel()
-        self._waiting = None
+        self._lines.clear()
+        if self._current is not None:
+            self._current.cancel()
 
     def terminated(self, report: Termination) -> None:
         outcomes = self.factory.outcomes
         outcomes[report.outcome.value] = outcomes.get(report.outcome.value, 0) + 1
 
-    def lineReceived(self, line: bytes) -> None:
-        self._commands.append(line[:-1] if line.endswith(b"\r") else line)
-        self._next()
+    def dataReceived(self, data: bytes) -> None:
+        *lines, self._unfinished = (self._unfinished + data).split(b"\n")
+        if len(self._unfinished.removesuffix(b"\r")) > _LINE_LIMIT:
+            lines.append(self._unfinished)
+        for line in lines:
+            self._lineReceived(line.removesuffix(b"\r"))
+            if self.transport.disconnecting or self.transport.state is State.ABORTED:
+                break
 
-    def lineLengthExceeded(self, line: bytes) -> None:
-        self._commands.append(b"\0TOOLONG")
-        self.clearLineBuffer()
-        self._next()
+    def _lineReceived(self, line: bytes) -> None:
+        tooLong = len(line) > _LINE_LIMIT
+        self._lines.append(line)
+        if not self._running:
+            running = Deferred.fromCoroutine(self._run())
+            running.addErrback(lambda failure: failure.trap(CancelledError))
+        # An end behind running work is asked for at once, so that the policy
+        # applies: what came before it is held, and will be done.
+        if line == b"SHUTDOWN":
+            self.transport.loseWriteConnection()
+        elif line == b"CLOSE" or tooLong:
+            self.transport.loseConnection()
+        elif len(self._lines) > _MOST_WAITING:
+            self._paused = True
+            self.transport.pauseProducing()
 
-    def _next(self) -> None:
-        if self._hold is None:
-            self._hold = self.transport.hold()  # type: ignore[union-attr]
-        while self._commands and not self._busy:
-            self._perform(self._commands.popleft())
-        if not self._busy and self._hold is not None:
-            hold, self._hold = self._hold, None
-            hold.release()
+    async def _run(self) -> None:
+        self._running = True
+        with self.transport.hold() as self._hold:
+            while self._lines:
+                self._current = self._perform(self._lines.popleft())
+                if self._current is not None:
+                    await self._current
+        self._running = False
+        if self._paused:
+            self._paused = False
+            self.transport.resumeProducing()
 
-    def _begin(self) -> None:
-        self._busy = True
-        self.pauseProducing()
-
-    def _end(self) -> None:
-        self._busy = False
-        if self.transport is not None:
-            self.resumeProducing()
-        self._next()
-
-    def _perform(self, line: bytes) -> None:
-        if line == b"\0TOOLONG":
-            self._answer(f"ERROR line too long: at most {_LINE_LIMIT} bytes")
-            self._commands.clear()
-            self.transport.loseConnection()  # type: ignore[union-attr]
-            return
+    def _perform(self, line: bytes) -> Optional[Deferred[Any]]:
         try:
-            text = line.decode("utf-8")
-            name, _, rest = text.partition(" ")
-            command = getattr(self, f"do_{name}", None) if name.isalpha() else None
-            if command is None:
-                raise CommandError(f"unknown command {name[:40]!r}: try HELP")
-            command(rest)
+            if len(line) > _LINE_LIMIT:
+                raise CommandError(
+                    f"{line[:20]!r}...: line too long, at most {_LINE_LIMIT} bytes"
+                )
+            name, _, text = line.decode("utf-8").partition(" ")
+            if name not in _COMMANDS:
+                raise CommandError(f"{name[:40]!r}: unknown command, try HELP")
+            argument = _COMMANDS[name](name, text)
         except UnicodeDecodeError:
             self._answer(f"ERROR {line[:40]!r}: must be UTF-8")
         except CommandError as error:
             self._answer(f"ERROR {error}")
+        else:
+            return getattr(self, f"do_{name}")(argument)
+        return None
 
     def _answer(self, text: str) -> None:
-        self.transport.write(text.encode("utf-8") + b"\n")  # type: ignore[union-attr]
+        self.transport.write(text.encode("utf-8") + b"\n")
 
-    def _none(self, name: str, rest: str) -> None:
-        if rest:
-            raise CommandError(f"{name} {rest[:40]!r}: takes no argument")
+    def do_ECHO(self, text: str) -> None:
+        self._answer(text)
 
-    def _count(self, name: str, rest: str) -> int:
-        return int(_number(name, rest, _MOST_BYTES, whole=True))
+    def do_SEND(self, count: int) -> None:
+        self.transport.write(payload(0, count))
 
-    def do_ECHO(self, rest: str) -> None:
-        self._answer(rest)
-
-    def do_SEND(self, rest: str) -> None:
-        count = self._count("SEND", rest)
-        self.transport.write(payload(0, count))  # type: ignore[union-attr]
-
-    def do_PUSH(self, rest: str) -> None:
-        count = self._count("PUSH", rest)
-        self._begin()
-        producer = PushPayload(self.transport, count, self._end)
-        self.transport.registerProducer(producer, True)  # type: ignore[union-attr]
+    def do_PUSH(self, count: int) -> Deferred[None]:
+        producer = PushPayload(self.transport, count)
+        self.transport.registerProducer(producer, True)
         producer.resumeProducing()
+        return producer.done
 
-    def do_PULL(self, rest: str) -> None:
-        count = self._count("PULL", rest)
-        self._begin()
-        self.transport.registerProducer(  # type: ignore[union-attr]
-            PullPayload(self.transport, count, self._end), False
-        )
+    def do_PULL(self, count: int) -> Deferred[None]:
+        producer = PullPayload(self.transport, count)
+        self.transport.registerProducer(producer, False)
+        return producer.done
 
-    def do_WAIT(self, rest: str) -> None:
-        seconds = _number("WAIT", rest, _MOST_SECONDS, whole=False)
-        self._begin()
+    def do_WAIT(self, seconds: float) -> Deferred[None]:
+        return deferLater(self.factory.clock, seconds, self._answer, "DONE")
 
-        def done() -> None:
-            self._answer("DONE")
-            self._end()
+    def do_SHUTDOWN(self, nothing: None) -> None:
+        # What comes behind it cannot be answered, and need not be held.
+        self._hold.release()
+        self.transport.loseWriteConnection()
 
-        self._waiting = self.factory.clock.callLater(seconds, done)
+    def do_CLOSE(self, nothing: None) -> None:
+        self.transport.loseConnection()
 
-    def do_SHUTDOWN(self, rest: str) -> None:
-        self._none("SHUTDOWN", rest)
-        self.transport.loseWriteConnection()  # type: ignore[union-attr]
+    def do_ABORT(self, nothing: None) -> None:
+        self._lines.clear()
+        self.transport.abortConnection()
 
-    def do_CLOSE(self, rest: str) -> None:
-        self._none("CLOSE", rest)
-        self._commands.clear()
-        self.transport.loseConnection()  # type: ignore[union-attr]
-
-    def do_ABORT(self, rest: str) -> None:
-        self._none("ABORT", rest)
-        self._commands.clear()
-        self.transport.abortConnection()  # type: ignore[union-attr]
-
-    def do_STATUS(self, rest: str) -> None:
-        self._none("STATUS", rest)
+    def do_STATUS(self, nothing: None) -> None:
         self._answer(json.dumps(self.factory.status(), sort_keys=True))
 
-    def do_HELP(self, rest: str) -> None:
-        self._none("HELP", rest)
+    def do_HELP(self, nothing: None) -> None:
         self._answer(_HELP)
 
 
@@ -296,7 +305,7 @@ class DemoFactory(Factory):
         """
         states: dict[str, int] = {}
         for connection in self.connections:
-            state = connection.transport.state.value  # type: ignore[union-attr]
+            state = connection.transport.state.value
             states[state] = states.get(state, 0) + 1
         return {
             "connections": len(self.connections),

@@ -9,7 +9,7 @@ belongs to the inner endpoint, its escapes (C{\\:}, C{\\=}, C{\\\\}) included.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Callable
 
 from twisted.internet.endpoints import clientFromString, serverFromString
 from twisted.internet.interfaces import (
@@ -45,7 +45,7 @@ def split(
     """
     while args and args[0] == "term":  # wrapping twice changes nothing
         args = args[1:]
-    if not args:
+    if not args or not args[0]:
         raise ValueError("term: must be followed by an endpoint, such as term:tcp:8080")
     ours = {name: text for name, text in kwargs.items() if name in policyOptions}
     inner = [quote(arg) for arg in args] + [
@@ -54,6 +54,19 @@ def split(
         if name not in ours
     ]
     return ":".join(inner), TerminationPolicy.fromStrings(**ours)
+
+
+def build(fromString: Callable[[Any, str], Any], reactor: Any, inner: str) -> Any:
+    """
+    Make the inner endpoint.
+
+    @raise ValueError: for arguments that it does not take, too.
+    """
+    try:
+        return fromString(reactor, inner)
+    except TypeError as error:
+        names = ", ".join(policyOptions)
+        raise ValueError(f"{inner!r}: {error}; term: takes {names}") from error
 
 
 @implementer(
@@ -75,7 +88,9 @@ class TermParser:
         @raise ValueError: for a wrong option.
         """
         inner, policy = split(args, kwargs)
-        return TerminatingServerEndpoint(serverFromString(reactor, inner), policy)
+        return TerminatingServerEndpoint(
+            build(serverFromString, reactor, inner), policy
+        )
 
     def parseStreamClient(
         self, reactor: Any, *args: Any, **kwargs: Any
@@ -84,7 +99,9 @@ class TermParser:
         @raise ValueError: for a wrong option.
         """
         inner, policy = split(args, kwargs)
-        return TerminatingClientEndpoint(clientFromString(reactor, inner), policy)
+        return TerminatingClientEndpoint(
+            build(clientFromString, reactor, inner), policy
+        )
 
 
-__all__ = ["TermParser", "quote", "split"]
+__all__ = ["TermParser", "build", "quote", "split"]

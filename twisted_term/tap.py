@@ -4,30 +4,72 @@ C{twistd termserver}: its options and its service.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Optional
 
-from twisted.application.internet import StreamServerEndpointService
-from twisted.application.service import MultiService
-from twisted.internet.endpoints import serverFromString
+from twisted.application import strports
+from twisted.application.service import MultiService, Service
 from twisted.python.usage import Options as BaseOptions
 from twisted.python.usage import UsageError
 
 from .demo import DemoFactory
-from .endpoints import TerminatingServerEndpoint
 from .policy import TerminationPolicy, parseLimit
 
 _DEFAULT_LISTEN = "tcp:8023:interface=127.0.0.1"
 _POLICY = {
-    "flush-timeout": ("flushTimeout", "Reset when the peer takes nothing so long."),
-    "work-timeout": ("workTimeout", "Reset when work in flight sends nothing so long."),
-    "linger-time": ("lingerTime", "Linger for so long in all."),
-    "linger-idle": ("lingerIdle", "Linger for so long without incoming bytes."),
-    "linger-bytes": ("lingerBytes", "Discard at most so many bytes while lingering."),
+    "flush-timeout": (
+        "flushTimeout",
+        "Reset when the peer has acknowledged nothing for so long.",
+    ),
+    "work-timeout": (
+        "workTimeout",
+        "Reset when work in flight has sent nothing for so long.",
+    ),
+    "linger-time": (
+        "lingerTime",
+        "After FIN, wait for the peer's FIN so long in all.",
+    ),
+    "linger-idle": (
+        "lingerIdle",
+        "After FIN, wait so long without incoming bytes.",
+    ),
+    "linger-bytes": (
+        "lingerBytes",
+        "After FIN, discard at most so many incoming bytes.",
+    ),
     "half-close-idle": (
         "halfCloseIdle",
-        "Reset a half-closed connection when nothing arrives so long.",
+        "After SHUTDOWN, reset when nothing has arrived for so long.",
     ),
 }
+_MANUAL = r"""
+A line server that shows how connections end without losing data.  Limits are
+in seconds (--linger-bytes: in bytes), or none.  They apply once an end is asked
+for.  An option in an endpoint string overrides that one limit there:
+--listen term:tcp:8024:lingerTime=10
+
+Commands, each on a line of its own; they may be pipelined, and are answered in
+order:
+
+  ECHO text     answer text
+  SEND n        n bytes in one write
+  PUSH n        n bytes through a push producer
+  PULL n        n bytes through a pull producer
+  WAIT seconds  keep the connection in flight, then answer DONE
+  SHUTDOWN      half-close: FIN after all that came before, and go on reading
+  CLOSE         lingering close: FIN after all that came before
+  ABORT         reset the connection
+  STATUS        connections by state, and ended ones by outcome, as JSON
+  HELP          the commands
+
+Try this; all bytes arrive, then the end, and the log says how it ended:
+
+  printf 'PUSH 1000000\nWAIT 1\nCLOSE\n' | nc 127.0.0.1 8023 | wc -c
+"""
+
+
+def _default(name: str) -> str:
+    limit = getattr(TerminationPolicy, name)
+    return "none" if limit is None else f"{limit:g}"
 
 
 class Options(BaseOptions):
@@ -36,16 +78,9 @@ class Options(BaseOptions):
     """
 
     synopsis = "[options]"
-    longdesc = (
-        "A line server that shows how connections end without losing data."
-        " Commands: ECHO text, SEND n, PUSH n, PULL n, WAIT seconds, SHUTDOWN,"
-        " CLOSE, ABORT, STATUS, HELP; they may be pipelined. Limits are in"
-        " seconds (bytes for --linger-bytes), or none for no limit. Try:"
-        " printf 'SEND 100\\nCLOSE\\n' | nc 127.0.0.1 8023"
-    )
+    longdesc = ""
     optParameters = [
-        [flag, None, getattr(TerminationPolicy, name), text]
-        for flag, (name, text) in _POLICY.items()
+        [flag, None, _default(name), text] for flag, (name, text) in _POLICY.items()
     ]
 
     def __init__(self) -> None:
@@ -54,51 +89,86 @@ class Options(BaseOptions):
 
     def opt_listen(self, endpoint: str) -> None:
         """
-        Listen on this endpoint, with or without a leading term: (repeatable)
-        [default: tcp:8023:interface=127.0.0.1]
+        Listen on this endpoint; repeatable [default: tcp:8023:interface=127.0.0.1]
         """
         self["listen"].append(endpoint)
 
     opt_l = opt_listen
 
+    def getUsage(self, width: Optional[int] = None) -> str:
+        """
+        The options, and a manual.
+        """
+        return super().getUsage(width).rstrip() + "\n" + _MANUAL
+
     def postOptions(self) -> None:
         """
-        Check what can be checked before anything starts.
+        Check the limits.
         """
-        limits = {}
         for flag, (name, _) in _POLICY.items():
-            if self[flag] is not None:
-                try:
-                    limits[name] = parseLimit(name, str(self[flag]))
-                except ValueError as error:
-                    raise UsageError(f"--{flag}: {error}") from None
-        self["policy"] = TerminationPolicy(**limits)  # type: ignore[arg-type]
+            try:
+                parseLimit(name, self[flag])
+            except ValueError as error:
+                complaint = str(error).replace(name, f"--{flag}", 1)
+                raise UsageError(complaint) from None
         self["listen"] = self["listen"] or [_DEFAULT_LISTEN]
 
 
-def makeService(options: Options) -> MultiService:
+class CannotListen(SystemExit, UsageError):
     """
-    The demo's service, one listener for each C{--listen}.
+    Ends twistd with one line.  It is a SystemExit because twistd lets a
+    traceback out for all else, and an Exception because twistd removes its
+    pid file, and tells the process that waits for a daemon, for those alone.
+    """
 
-    @raise UsageError: for an endpoint that cannot be parsed.
+    def __init__(self, endpoint: str, problem: object) -> None:
+        super().__init__(f"twistd termserver: --listen {endpoint!r}: {problem}")
+
+
+class DemoService(MultiService):
+    """
+    The demo, one listener for each C{--listen}.
+    """
+
+    def __init__(self, options: Any, factory: DemoFactory) -> None:
+        """
+        @raise CannotListen: for an endpoint that cannot be parsed.
+        """
+        super().__init__()
+        self._endpoints = options["listen"]
+        # The last one of two equal names wins, so these are the defaults.
+        policy = ":".join(
+            f"{name}={options[flag]}" for flag, (name, _) in _POLICY.items()
+        )
+        for endpoint in self._endpoints:
+            try:
+                service = strports.service(f"term:{policy}:{endpoint}", factory)
+            except Exception as error:
+                problem = f"must be an endpoint, such as {_DEFAULT_LISTEN}: {error}"
+                raise CannotListen(endpoint, problem) from error
+            self.addService(service)
+
+    def privilegedStartService(self) -> None:
+        """
+        Listen.
+
+        @raise CannotListen: for a port that is in use, for example.
+        """
+        Service.privilegedStartService(self)
+        for endpoint, service in zip(self._endpoints, self):
+            try:
+                service.privilegedStartService()
+            except Exception as error:
+                raise CannotListen(endpoint, error) from error
+
+
+def makeService(options: Options) -> DemoService:
+    """
+    The demo's service.
     """
     from twisted.internet import reactor
 
-    service = MultiService()
-    factory = DemoFactory(reactor)
-    for description in options["listen"]:
-        try:
-            endpoint: Any = serverFromString(reactor, description)
-        except Exception as error:
-            raise UsageError(f"--listen {description!r}: {error}") from None
-        if not isinstance(endpoint, TerminatingServerEndpoint):
-            endpoint = TerminatingServerEndpoint(endpoint, options["policy"])
-        elif endpoint.policy == TerminationPolicy():
-            endpoint.policy = options["policy"]
-        listening = StreamServerEndpointService(endpoint, factory)
-        listening._raiseSynchronously = True
-        listening.setServiceParent(service)
-    return service
+    return DemoService(options, DemoFactory(reactor))
 
 
-__all__ = ["Options", "makeService"]
+__all__ = ["CannotListen", "Options", "makeService"]
