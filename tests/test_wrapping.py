@@ -519,17 +519,6 @@ class WrappingTests(SocketTestCase):
         self.assertTrue(prefixes[0].startswith("mine,"), prefixes[0])
 
 
-_WRAPPER_TODO = "a ProtocolWrapper calls its wrappedProtocol, not the gate"
-_AGAIN_TODO = "the policy of the second TerminatingFactory replaces the first's"
-for _name, _reason in (
-    ("test_aroundWrapper", _WRAPPER_TODO),
-    ("test_mixinInWrapper", _WRAPPER_TODO),
-    ("test_factoryTwice", _AGAIN_TODO),
-    ("test_factoryInEndpoint", _AGAIN_TODO),
-):
-    getattr(WrappingTests, _name).todo = _reason
-
-
 class StringTests(SynchronousTestCase):
     """
     The grammar of C{term:}.

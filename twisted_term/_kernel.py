@@ -57,8 +57,8 @@ def sendQueue(skt: object, finSent: bool) -> Optional[SendQueue]:
     if not _LINUX or not isinstance(skt, socket.socket):
         return None
     try:
-        info = skt.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_ACKED_END)
         (queued,) = struct.unpack("=i", ioctl(skt.fileno(), SIOCOUTQ, b"\0\0\0\0"))
+        info = skt.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_ACKED_END)
     except OSError:
         return None
     if len(info) < _BYTES_ACKED_END:  # pragma: no cover - Linux before 4.1

@@ -4,17 +4,16 @@ Putting a L{TerminatingTransport} before a protocol: by mixin or by factory.
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.protocol import Protocol
 from twisted.protocols.policies import WrappingFactory
 from zope.interface import implementer
 
 from .interfaces import ITerminableTransport, ITerminationListener
 from .policy import TerminationPolicy
 from .report import Termination
-from .transport import TerminatingTransport
+from .transport import Gate, TerminatingTransport, bottom
 
 
 @implementer(ITerminationListener)
@@ -37,7 +36,7 @@ class TerminationMixin:
         if not ITerminableTransport.providedBy(transport):
             transport = TerminatingTransport(transport, self, self.terminationPolicy)
         elif self.terminationPolicy is not None:
-            transport.policy = self.terminationPolicy
+            bottom(transport).policy = self.terminationPolicy
         super().makeConnection(transport)  # type: ignore[misc]
 
     def terminated(self, report: Termination) -> None:
@@ -47,29 +46,41 @@ class TerminationMixin:
         """
 
 
-class _Connecting(Protocol):
+class _Connecting(Gate):
     """
-    Stands for the application's protocol until the connection is made.
+    The gate that a L{TerminatingFactory} builds, before the connection is
+    made.
+
+    @ivar connected: called with the L{ITerminableTransport}, to keep account.
     """
 
-    def __init__(self, factory: TerminatingFactory, application: Any) -> None:
-        self.terminatingFactory = factory
-        self.application = application
+    connected: Optional[Callable[[Any], object]] = None
 
-    def logPrefix(self) -> str:
-        prefix = getattr(self.application, "logPrefix", None)
-        return prefix() if prefix else type(self.application).__name__
+    def __init__(
+        self,
+        application: Any,
+        policy: Optional[TerminationPolicy],
+        clock: Optional[IReactorTime],
+    ) -> None:
+        super().__init__(application)
+        self.policy = policy
+        self.clock = clock
 
     def makeConnection(self, transport: Any) -> None:
         application = self.application
-        application.makeConnection(
-            self.terminatingFactory.terminating(transport, application)
-        )
+        if not ITerminableTransport.providedBy(transport):
+            transport = TerminatingTransport(
+                transport, application, self.policy, self.clock, self
+            )
+        if self.connected is not None:
+            self.connected(transport)
+        application.makeConnection(transport)
 
 
 class TerminatingFactory(WrappingFactory):
     """
-    Wraps a factory, whose protocols need know nothing of it.
+    Wraps a factory, whose protocols need know nothing of it.  Around one that
+    is wrapped already, it only gives the policy that the other leaves open.
     """
 
     def __init__(
@@ -79,28 +90,24 @@ class TerminatingFactory(WrappingFactory):
         clock: Optional[IReactorTime] = None,
     ) -> None:
         """
-        @param policy: the limits; C{None} for the defaults.
+        @param policy: the limits; C{None} for those of a wrapping endpoint
+            or factory, or else the defaults.
         @param clock: for the timers; C{None} for the transport's reactor.
         """
         super().__init__(wrappedFactory)
-        self.policy = policy or TerminationPolicy()
+        self.noisy = getattr(wrappedFactory, "noisy", True)
+        self.policy = policy
         self.clock = clock
 
     def buildProtocol(self, addr: Any) -> Any:
-        application = self.wrappedFactory.buildProtocol(addr)
-        return None if application is None else _Connecting(self, application)
-
-    def terminating(self, transport: Any, application: Any) -> Any:
-        """
-        Make the transport of one connection; override to keep account of them.
-
-        @param transport: the one below; used as it is, with its own policy,
-            if it is an L{ITerminableTransport} already.
-        """
-        if not ITerminableTransport.providedBy(transport):
-            return TerminatingTransport(transport, application, self.policy, self.clock)
-        transport.protocol = application
-        return transport
+        built: Any = self.wrappedFactory.buildProtocol(addr)
+        if built is None:
+            return None
+        if not isinstance(built, _Connecting):
+            return _Connecting(built, self.policy, self.clock)
+        if built.policy is None:
+            built.policy = self.policy
+        return built
 
 
 __all__ = ["TerminatingFactory", "TerminationMixin"]

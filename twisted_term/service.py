@@ -37,10 +37,14 @@ class _Live(TerminatingFactory):
         super().__init__(factory, service.policy)
         self._service = service
 
-    def terminating(self, transport: Any, application: Any) -> Any:
-        transport = super().terminating(transport, application)
+    def buildProtocol(self, addr: Any) -> Any:
+        built = super().buildProtocol(addr)
+        if built is not None:
+            built.connected = self._connected
+        return built
+
+    def _connected(self, transport: Any) -> None:
         self._service._connected(transport, self._end)
-        return transport
 
     def _end(self, transport: Any) -> None:
         if IDrainable.providedBy(self.wrappedFactory):

@@ -15,14 +15,16 @@ from twisted.internet.interfaces import (
     IDelayedCall,
     IHalfCloseableDescriptor,
     IHalfCloseableProtocol,
+    ILoggingContext,
     IProtocol,
     IReactorTime,
     ISSLTransport,
 )
 from twisted.internet.main import CONNECTION_DONE
 from twisted.logger import Logger
+from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
-from zope.interface import directlyProvides, implementer, providedBy
+from zope.interface import alsoProvides, directlyProvides, implementer, providedBy
 
 from . import _kernel
 from ._machine import Input, Node, Output, State, step
@@ -85,7 +87,7 @@ class _Receiver:
             self._deliver().dataReceived(data)
 
 
-@implementer(IProtocol, IHalfCloseableProtocol)
+@implementer(IProtocol, IHalfCloseableProtocol, ILoggingContext)
 class Gate:
     """
     What the wrapped transport has for a protocol: it stands before the
@@ -97,9 +99,10 @@ class Gate:
     # without a Python frame, and see a replaced method of the application.
     dataReceived: Any = property(attrgetter("receiver.dataReceived"))
 
-    def __init__(self, transport: TerminatingTransport, receiver: Any) -> None:
-        self.transport = transport
-        self.receiver = receiver
+    transport: Any = None
+
+    def __init__(self, application: Any) -> None:
+        self.application = self.receiver = application
 
     def makeConnection(self, transport: object) -> None:
         raise RuntimeError("a Gate is connected when it is made")
@@ -110,7 +113,7 @@ class Gate:
         """
 
     def logPrefix(self) -> str:
-        application = self.transport.protocol
+        application = self.application
         prefix = getattr(application, "logPrefix", None)
         return prefix() if prefix is not None else type(application).__name__
 
@@ -161,6 +164,7 @@ class TerminatingTransport:
         protocol: Any,
         policy: Optional[TerminationPolicy] = None,
         clock: Optional[IReactorTime] = None,
+        gate: Optional[Gate] = None,
     ) -> None:
         """
         @param wrapped: the transport; from now on its C{protocol} is ours.
@@ -168,6 +172,7 @@ class TerminatingTransport:
         @param policy: the limits; C{None} for the defaults.
         @param clock: for the timers; C{None} for the wrapped transport's
             reactor, or else the global one.
+        @param gate: what C{wrapped} has for a protocol already, if it is one.
         """
         clock = clock or getattr(wrapped, "reactor", None)
         if clock is None:
@@ -179,7 +184,13 @@ class TerminatingTransport:
         self.policy = policy or TerminationPolicy()
         self._clock = clock
         self._since = clock.seconds()
-        self._gate = Gate(self, protocol)
+        self._below = below = bottom(wrapped)
+        if gate is None:
+            gate = Gate(protocol)
+            name = "wrappedProtocol" if below is not wrapped else "protocol"
+            setattr(wrapped, name, gate)
+        gate.transport = self
+        self._gate = gate
         self._protocol = protocol
         # Nothing has to be done for a write while the connection is open.
         self.__dict__["write"] = wrapped.write
@@ -187,10 +198,11 @@ class TerminatingTransport:
         self._provide()
         # Twisted closes the socket before it tells the protocol; what the
         # kernel knows of it must be asked before that.
-        self._lostBelow = wrapped.connectionLost if self._isDescriptor() else None
+        self._lostBelow = below.connectionLost if self._isDescriptor() else None
         if self._lostBelow is not None:
-            wrapped.connectionLost = self._losing
-        wrapped.protocol = self._gate
+            below.connectionLost = self._losing
+        if below is not wrapped:
+            _tellHalfClose(wrapped, gate)
 
     def _provide(self) -> None:
         provided = providedBy(self.wrapped)
@@ -202,7 +214,7 @@ class TerminatingTransport:
             self.__provides__ = declaration
 
     def _isDescriptor(self) -> bool:
-        return IHalfCloseableDescriptor.providedBy(self.wrapped)
+        return IHalfCloseableDescriptor.providedBy(self._below)
 
     def __getattr__(self, name: str) -> Any:
         if name == "wrapped":  # not yet there: do not look for it in itself
@@ -229,7 +241,7 @@ class TerminatingTransport:
     def protocol(self, protocol: Any) -> None:
         if self._gate.receiver is self._protocol:
             self._gate.receiver = protocol
-        self._protocol = protocol
+        self._protocol = self._gate.application = protocol
 
     @property
     def bufferSize(self) -> int:
@@ -503,7 +515,7 @@ class TerminatingTransport:
         """
         The kernel has given the connection up, and no event says so.
         """
-        self.wrapped.connectionLost(Failure(ConnectionLost()))
+        self._below.connectionLost(Failure(ConnectionLost()))
 
     def _sendFin(self) -> None:
         if self._halfCloses():
@@ -551,7 +563,7 @@ class TerminatingTransport:
         if self._inPeerFin:
             # The reactor expects no more of a connection whose end it has
             # just read; loseConnection would come to the same a turn later.
-            self.wrapped.connectionLost(Failure(CONNECTION_DONE))
+            self._below.connectionLost(Failure(CONNECTION_DONE))
         else:
             self.wrapped.loseConnection()
 
@@ -572,7 +584,7 @@ class TerminatingTransport:
         return _kernel.sendQueue(self._handle(), self._finSent)
 
     def _unsent(self) -> int:
-        return _kernel.unsentBytes(self.wrapped)
+        return _kernel.unsentBytes(self._below)
 
     def _remember(self) -> None:
         """
@@ -584,11 +596,16 @@ class TerminatingTransport:
                 self._atEnd = queue.unacknowledged + self._unsent(), queue.gone
 
     def _losing(self, reason: Failure) -> None:
+        if isinstance(reason.value, ConnectionLost):
+            # TCP_INFO reads the state before it waits for the socket's lock
+            # (tcp_get_info, net/ipv4/tcp.c), so that the first one may miss a
+            # reset which the kernel is still handling; the second one sees it.
+            self._sendQueue()
         self._remember()
         self._lost(reason)
         if self._lostBelow is not None:
             lost, self._lostBelow = self._lostBelow, None
-            del self.wrapped.connectionLost
+            del self._below.connectionLost
             lost(reason)
 
     def _lost(self, reason: Failure) -> None:
@@ -638,8 +655,8 @@ class TerminatingTransport:
             for done in waiting or ():
                 done.callback(report)
             # No cycle is left, so that nothing waits for the collector.
-            self._protocol = self._gate.receiver = None
-            del self._gate.transport
+            self._protocol = self._gate.receiver = self._gate.application = None
+            self._gate.transport = None
 
 
 _PERFORM: dict[Output, Callable[[TerminatingTransport], None]] = {
@@ -656,6 +673,30 @@ _PERFORM: dict[Output, Callable[[TerminatingTransport], None]] = {
 }
 
 
+def bottom(transport: Any) -> Any:
+    """
+    What lies beneath the wrappers around a transport, or around a
+    L{TerminatingTransport}; TLS, which is one, stays.
+    """
+    while isinstance(transport, ProtocolWrapper) and not (
+        ISSLTransport.providedBy(transport)
+    ):
+        transport = transport.transport
+    return transport
+
+
+def _tellHalfClose(wrapper: Any, gate: Gate) -> None:
+    """
+    Let a wrapper, which knows nothing of half-close, pass it on: the
+    transport looks to the outermost one for it.
+    """
+    while isinstance(wrapper, ProtocolWrapper):
+        alsoProvides(wrapper, IHalfCloseableProtocol)
+        wrapper.readConnectionLost = gate.readConnectionLost  # type: ignore
+        wrapper.writeConnectionLost = gate.writeConnectionLost  # type: ignore
+        wrapper = wrapper.transport
+
+
 def _isIdle(producer: object) -> bool:
     """
     L{twisted.web.http.HTTPChannel} registers itself for as long as it lives,
@@ -667,4 +708,4 @@ def _isIdle(producer: object) -> bool:
     return requests == [] and hasattr(producer, "requestDone")
 
 
-__all__ = ["Gate", "TerminatingTransport"]
+__all__ = ["Gate", "TerminatingTransport", "bottom"]
