@@ -59,16 +59,7 @@ class Watch:
         self._acknowledged: Optional[int] = None
         self._owed: Optional[bool] = None
         self._arrival = 0.0
-        policy = transport.policy
-        limits = (
-            policy.flushTimeout,
-            policy.workTimeout,
-            policy.lingerTime,
-            policy.lingerIdle,
-            policy.halfCloseIdle,
-        )
-        shortest = min([limit for limit in limits if limit is not None] or [1e9])
-        self._longest = min(_LONGEST, max(shortest / _LOOKS, 0.001))
+        self._longest = min(_LONGEST, max(transport.policy.shortest / _LOOKS, 0.001))
 
     def begin(self) -> None:
         """

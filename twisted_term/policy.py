@@ -5,7 +5,8 @@ How long, and for how many bytes, an ending connection may take.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from math import isfinite
+from functools import cached_property
+from math import inf, isfinite
 from typing import Any, Optional, Union
 
 Limit = Union[float, int, None]
@@ -51,6 +52,14 @@ class TerminationPolicy:
     def __post_init__(self) -> None:
         for name in policyOptions:
             _check(name, getattr(self, name))
+
+    @cached_property
+    def shortest(self) -> float:
+        """
+        The shortest limit, in seconds; infinite where there is none.
+        """
+        times = [getattr(self, name) for name in policyOptions if name != "lingerBytes"]
+        return min((limit for limit in times if limit is not None), default=inf)
 
     @classmethod
     def fromStrings(cls, **texts: str) -> TerminationPolicy:

@@ -42,6 +42,8 @@ _OUTCOMES = {
 _BY_PEER = frozenset([Input.PEER_FIN, Input.PEER_FIN_HALF, Input.LOST])
 
 _log = Logger()
+_DEFAULT_POLICY = TerminationPolicy()
+_DONE = Failure(CONNECTION_DONE)
 
 # directlyProvides is slow; transports of one class provide the same.
 _provided: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
@@ -181,7 +183,7 @@ class TerminatingTransport:
             clock = reactor
         assert clock is not None
         self.wrapped = wrapped
-        self.policy = policy or TerminationPolicy()
+        self.policy = policy or _DEFAULT_POLICY
         self._clock = clock
         self._since = clock.seconds()
         self._below = below = bottom(wrapped)
@@ -483,21 +485,22 @@ class TerminatingTransport:
 
     def _enter(self, before: Node, after: Node, event: Input) -> None:
         self._node = after
-        if before.state is not after.state:
+        state = before.state
+        if state is not after.state:
             now = self._clock.seconds()
-            if self._seconds is None:
-                self._seconds = {}
             seconds = self._seconds
-            seconds[before.state] = seconds.get(before.state, 0.0) + now - self._since
+            if seconds is None:
+                self._seconds = seconds = {}
+            seconds[state] = seconds.get(state, 0.0) + now - self._since
             self._since = now
-        if after.ended and self._watch is not None:
-            self._watch.stop()
-            self._watch = None
         if self._initiator is None:
             by = Initiator.PEER if event in _BY_PEER else Initiator.LOCAL
             self._initiator = by
-        if event in _OUTCOMES and after.ended:
-            self._outcome = _OUTCOMES[event]
+        if after.ended:
+            if self._watch is not None:
+                self._watch.stop()
+                self._watch = None
+            self._outcome = _OUTCOMES.get(event, self._outcome)
         if event is Input.LOSE or event is Input.PEER_FIN:
             self.disconnecting = True
 
@@ -563,7 +566,7 @@ class TerminatingTransport:
         if self._inPeerFin:
             # The reactor expects no more of a connection whose end it has
             # just read; loseConnection would come to the same a turn later.
-            self._below.connectionLost(Failure(CONNECTION_DONE))
+            self._below.connectionLost(_DONE)
         else:
             self.wrapped.loseConnection()
 
