@@ -380,6 +380,23 @@ class InFlightTests(TransportTestCase):
         self.assertEqual(late.stopped, 1)
         self.end()
 
+    def test_idleProducer(self) -> None:
+        """
+        A transport that has ended is not in flight though it stays registered,
+        as in a proxy; and Twisted is not left to ask it for more.
+        """
+        self.connect()
+        producer: Any = Producer()
+        self.transport.registerProducer(producer, True)
+        self.transport.loseConnection()
+        self.transport.resumeProducing()
+        self.assertEqual(self.fins(), 0)
+        producer.disconnected = True
+        self.transport.resumeProducing()
+        self.assertEqual(self.fins(), 1)
+        self.assertIs(self.wire.producer, None)
+        self.end()
+
     def test_peerFin(self) -> None:
         """
         The peer's FIN begins the end, and work in flight is finished first.

@@ -10,10 +10,11 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.protocols.policies import WrappingFactory
 from zope.interface import implementer
 
+from ._gate import Gate, bottom
 from .interfaces import ITerminableTransport, ITerminationListener
 from .policy import TerminationPolicy
 from .report import Termination
-from .transport import Gate, TerminatingTransport, bottom
+from .transport import TerminatingTransport
 
 
 @implementer(ITerminationListener)

@@ -5,7 +5,6 @@ The transport that an application writes to: the shell around the machine.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from operator import attrgetter
 from typing import Any, Callable, Optional
 from weakref import WeakKeyDictionary
 
@@ -15,21 +14,20 @@ from twisted.internet.interfaces import (
     IDelayedCall,
     IHalfCloseableDescriptor,
     IHalfCloseableProtocol,
-    ILoggingContext,
-    IProtocol,
     IReactorTime,
     ISSLTransport,
 )
 from twisted.internet.main import CONNECTION_DONE
 from twisted.logger import Logger
-from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
-from zope.interface import alsoProvides, directlyProvides, implementer, providedBy
+from zope.interface import directlyProvides, implementer, providedBy
 
 from . import _kernel
+from ._gate import Gate, Receiver, bottom, tellHalfClose
 from ._machine import Input, Node, Output, State, step
 from ._watch import Watch
-from .interfaces import IHold, ITerminableTransport, ITerminationListener
+from ._work import Hold, isIdle
+from .interfaces import ITerminableTransport, ITerminationListener
 from .policy import TerminationPolicy
 from .report import Initiator, Outcome, Termination
 
@@ -47,87 +45,6 @@ _DONE = Failure(CONNECTION_DONE)
 
 # directlyProvides is slow; transports of one class provide the same.
 _provided: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
-
-
-@implementer(IHold)
-class _Hold:
-    """
-    One count of the work in flight on a connection.
-    """
-
-    __slots__ = ("_transport",)
-
-    def __init__(self, transport: Optional[TerminatingTransport]) -> None:
-        self._transport = transport
-
-    def release(self) -> None:
-        transport, self._transport = self._transport, None
-        if transport is not None:
-            transport._released()
-
-    def __enter__(self) -> _Hold:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.release()
-
-
-class _Receiver:
-    """
-    Takes incoming bytes in the application's stead, and counts them.
-    """
-
-    def __init__(
-        self, transport: TerminatingTransport, deliver: Optional[Callable[[], Any]]
-    ) -> None:
-        self._transport = transport
-        self._deliver = deliver
-
-    def dataReceived(self, data: bytes) -> None:
-        self._transport._arrived(len(data), self._deliver is None)
-        if self._deliver is not None:
-            self._deliver().dataReceived(data)
-
-
-@implementer(IProtocol, IHalfCloseableProtocol, ILoggingContext)
-class Gate:
-    """
-    What the wrapped transport has for a protocol: it stands before the
-    application.
-    """
-
-    factory = None
-    # A property over a C function: reads go to whoever receives them now
-    # without a Python frame, and see a replaced method of the application.
-    dataReceived: Any = property(attrgetter("receiver.dataReceived"))
-
-    transport: Any = None
-
-    def __init__(self, application: Any) -> None:
-        self.application = self.receiver = application
-
-    def makeConnection(self, transport: object) -> None:
-        raise RuntimeError("a Gate is connected when it is made")
-
-    def connectionMade(self) -> None:
-        """
-        Never called: the application's own C{makeConnection} is.
-        """
-
-    def logPrefix(self) -> str:
-        application = self.application
-        prefix = getattr(application, "logPrefix", None)
-        return prefix() if prefix is not None else type(application).__name__
-
-    def readConnectionLost(self) -> None:
-        self.transport._peerFin()
-
-    def writeConnectionLost(self) -> None:
-        self.transport._finSent = True
-        self.transport._input(Input.FIN_SENT)
-
-    def connectionLost(self, reason: Failure) -> None:
-        self.transport._finished(reason)
 
 
 @implementer(ITerminableTransport)
@@ -204,7 +121,7 @@ class TerminatingTransport:
         if self._lostBelow is not None:
             below.connectionLost = self._losing
         if below is not wrapped:
-            _tellHalfClose(wrapped, gate)
+            tellHalfClose(wrapped, gate)
 
     def _provide(self) -> None:
         provided = providedBy(self.wrapped)
@@ -308,14 +225,14 @@ class TerminatingTransport:
 
     # Work in flight.
 
-    def hold(self) -> _Hold:
+    def hold(self) -> Hold:
         """
         See L{ITerminableTransport.hold}.
         """
         if not self._accepting():
-            return _Hold(None)
+            return Hold(None)
         self._holds += 1
-        return _Hold(self)
+        return Hold(self)
 
     def track(self, deferred: Deferred[Any]) -> Deferred[Any]:
         """
@@ -374,7 +291,7 @@ class TerminatingTransport:
     def _working(self) -> bool:
         return self._holds > 0 or (
             self._producer is not None
-            and not (self._node is not Node.OPEN and _isIdle(self._producer))
+            and not (self._node is not Node.OPEN and isIdle(self._producer))
         )
 
     def _checkWork(self) -> None:
@@ -441,6 +358,8 @@ class TerminatingTransport:
         self._readPaused = False
         if not self._node.peerDone:
             self.wrapped.resumeProducing()
+        # For an idle producer, this is the sign that it has become so.
+        self._checkWork()
 
     def stopProducing(self) -> None:
         """
@@ -521,6 +440,10 @@ class TerminatingTransport:
         self._below.connectionLost(Failure(ConnectionLost()))
 
     def _sendFin(self) -> None:
+        if self._producer is not None:
+            # An idle one: Twisted would go on asking it for more.
+            self._producer = None
+            self.wrapped.unregisterProducer()
         if self._halfCloses():
             self.wrapped.loseWriteConnection()
         else:
@@ -532,14 +455,14 @@ class TerminatingTransport:
         return self._isDescriptor() and not ISSLTransport.providedBy(self.wrapped)
 
     def _discard(self) -> None:
-        self._gate.receiver = _Receiver(self, None)
+        self._gate.receiver = Receiver(self, None)
         # A peer that is still sending must neither deadlock our flush nor
         # find a closed socket, so reading goes on, paused or not.
         if self._halfCloses():
             self.wrapped.resumeProducing()
 
     def _watchHalfClosed(self) -> None:
-        self._gate.receiver = _Receiver(self, lambda: self._protocol)
+        self._gate.receiver = Receiver(self, lambda: self._protocol)
         self._startWatch()
 
     def _awaitAck(self) -> None:
@@ -573,7 +496,7 @@ class TerminatingTransport:
     def _reset(self) -> None:
         self._remember()
         skt = self._handle()
-        self._gate.receiver = _Receiver(self, None)
+        self._gate.receiver = Receiver(self, None)
         if skt is not None:
             _kernel.reset(skt)
         self.wrapped.abortConnection()
@@ -676,39 +599,4 @@ _PERFORM: dict[Output, Callable[[TerminatingTransport], None]] = {
 }
 
 
-def bottom(transport: Any) -> Any:
-    """
-    What lies beneath the wrappers around a transport, or around a
-    L{TerminatingTransport}; TLS, which is one, stays.
-    """
-    while isinstance(transport, ProtocolWrapper) and not (
-        ISSLTransport.providedBy(transport)
-    ):
-        transport = transport.transport
-    return transport
-
-
-def _tellHalfClose(wrapper: Any, gate: Gate) -> None:
-    """
-    Let a wrapper, which knows nothing of half-close, pass it on: the
-    transport looks to the outermost one for it.
-    """
-    while isinstance(wrapper, ProtocolWrapper):
-        alsoProvides(wrapper, IHalfCloseableProtocol)
-        wrapper.readConnectionLost = gate.readConnectionLost  # type: ignore
-        wrapper.writeConnectionLost = gate.writeConnectionLost  # type: ignore
-        wrapper = wrapper.transport
-
-
-def _isIdle(producer: object) -> bool:
-    """
-    L{twisted.web.http.HTTPChannel} registers itself for as long as it lives,
-    to be told of back-pressure; it is in flight only while it has requests.
-    Waiting for it to unregister would keep every idle keep-alive connection
-    that the peer has closed.
-    """
-    requests = getattr(producer, "requests", None)
-    return requests == [] and hasattr(producer, "requestDone")
-
-
-__all__ = ["Gate", "TerminatingTransport", "bottom"]
+__all__ = ["TerminatingTransport"]

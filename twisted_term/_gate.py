@@ -1,0 +1,103 @@
+"""
+What stands between a wrapped transport and the application's protocol.
+"""
+
+from __future__ import annotations
+
+from operator import attrgetter
+from typing import Any, Callable, Optional
+
+from twisted.internet.interfaces import (
+    IHalfCloseableProtocol,
+    ILoggingContext,
+    IProtocol,
+    ISSLTransport,
+)
+from twisted.protocols.policies import ProtocolWrapper
+from twisted.python.failure import Failure
+from zope.interface import alsoProvides, implementer
+
+from ._machine import Input
+
+
+class Receiver:
+    """
+    Takes incoming bytes in the application's stead, and counts them.
+    """
+
+    def __init__(self, transport: Any, deliver: Optional[Callable[[], Any]]) -> None:
+        self._transport = transport
+        self._deliver = deliver
+
+    def dataReceived(self, data: bytes) -> None:
+        self._transport._arrived(len(data), self._deliver is None)
+        if self._deliver is not None:
+            self._deliver().dataReceived(data)
+
+
+@implementer(IProtocol, IHalfCloseableProtocol, ILoggingContext)
+class Gate:
+    """
+    What the wrapped transport has for a protocol: it stands before the
+    application.
+    """
+
+    factory = None
+    # A property over a C function: reads go to whoever receives them now
+    # without a Python frame, and see a replaced method of the application.
+    dataReceived: Any = property(attrgetter("receiver.dataReceived"))
+
+    transport: Any = None
+
+    def __init__(self, application: Any) -> None:
+        self.application = self.receiver = application
+
+    def makeConnection(self, transport: object) -> None:
+        raise RuntimeError("a Gate is connected when it is made")
+
+    def connectionMade(self) -> None:
+        """
+        Never called: the application's own C{makeConnection} is.
+        """
+
+    def logPrefix(self) -> str:
+        application = self.application
+        prefix = getattr(application, "logPrefix", None)
+        return prefix() if prefix is not None else type(application).__name__
+
+    def readConnectionLost(self) -> None:
+        self.transport._peerFin()
+
+    def writeConnectionLost(self) -> None:
+        self.transport._finSent = True
+        self.transport._input(Input.FIN_SENT)
+
+    def connectionLost(self, reason: Failure) -> None:
+        self.transport._finished(reason)
+
+
+def bottom(transport: Any) -> Any:
+    """
+    What lies beneath the wrappers around a transport, or around a
+    L{TerminatingTransport}; TLS, which is one, stays.
+    """
+    while isinstance(transport, ProtocolWrapper) and not (
+        ISSLTransport.providedBy(transport)
+    ):
+        transport = transport.transport
+    return transport
+
+
+def tellHalfClose(wrapper: Any, gate: Gate) -> None:
+    """
+    Let a wrapper, which knows nothing of half-close, pass it on: the
+    transport looks to the outermost one for it.
+    """
+    while isinstance(wrapper, ProtocolWrapper):
+        alsoProvides(wrapper, IHalfCloseableProtocol)
+        wrapper.readConnectionLost = gate.readConnectionLost  # type: ignore
+        wrapper.writeConnectionLost = gate.writeConnectionLost  # type: ignore
+        wrapper = wrapper.transport
+
+
+__all__ = ["Gate", "Receiver", "bottom", "tellHalfClose"]

@@ -1,0 +1,62 @@
+"""
+The work in flight on a connection: holds, and producers that still have
+something to give.
+"""
+
+from __future__ import annotations
+
+from typing import Optional, Protocol
+
+from zope.interface import implementer
+
+from .interfaces import IHold
+
+
+class Held(Protocol):
+    """
+    What a L{Hold} needs of the transport that it keeps alive.
+    """
+
+    def _released(self) -> None: ...
+
+
+@implementer(IHold)
+class Hold:
+    """
+    One count of the work in flight on a connection.
+    """
+
+    __slots__ = ("_transport",)
+
+    def __init__(self, transport: Optional[Held]) -> None:
+        self._transport = transport
+
+    def release(self) -> None:
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            transport._released()
+
+    def __enter__(self) -> Hold:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.release()
+
+
+def isIdle(producer: object) -> bool:
+    """
+    Does it stay registered with nothing to give?  Waiting for it to unregister
+    would keep the connection for ever.
+
+    L{twisted.web.http.HTTPChannel} registers itself for as long as it lives,
+    to be told of back-pressure; it is in flight only while it has requests.
+    And a proxy registers one transport with another
+    (L{twisted.protocols.portforward}) and leaves it there when it has ended.
+    """
+    if getattr(producer, "disconnected", False):
+        return True
+    requests = getattr(producer, "requests", None)
+    return requests == [] and hasattr(producer, "requestDone")
+
+
+__all__ = ["Held", "Hold", "isIdle"]
