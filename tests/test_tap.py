@@ -18,7 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from twisted_term import TerminationPolicy
 from twisted_term.demo import DemoProtocol
-from twisted_term.tap import CannotListen, Options, makeService
+from twisted_term.tap import CannotListen, Options, endpoints, makeService
 
 from .support import receive
 
@@ -43,8 +43,14 @@ def policies(*arguments: str) -> list[TerminationPolicy]:
     """
     The policy of each listener.
     """
-    service: Any = makeService(options(*arguments))
-    return [listener.endpoint.policy for listener in service]
+    return [found.policy for found in wrapped(*arguments)]
+
+
+def wrapped(*arguments: str) -> list[Any]:
+    """
+    The endpoint of each listener.
+    """
+    return [named.endpoint for named in endpoints(options(*arguments), reactor)]
 
 
 class OptionTests(SynchronousTestCase):
@@ -56,30 +62,27 @@ class OptionTests(SynchronousTestCase):
         """
         One listener on 127.0.0.1:8023, with the default policy.
         """
-        (listener,) = makeService(options())
-        inner: Any = listener.endpoint.endpoint
+        (found,) = wrapped()
+        inner: Any = found.endpoint
         self.assertEqual((inner._port, inner._interface), (8023, "127.0.0.1"))
-        self.assertEqual(listener.endpoint.policy, TerminationPolicy())
+        self.assertEqual(found.policy, TerminationPolicy())
 
     def test_listen(self) -> None:
         """
         C{--listen} may be repeated, with and without a leading C{term:},
         which makes no difference.
         """
-        service: Any = makeService(
-            options(
-                "--listen=tcp:1",
-                "--listen=term:tcp:2",
-                "-lterm:term:tcp:3",
-                "-l",
-                "term:lingerTime=9:tcp:4",
-                "-ltcp:5:lingerTime=9",
-            )
+        found = wrapped(
+            "--listen=tcp:1",
+            "--listen=term:tcp:2",
+            "-lterm:term:tcp:3",
+            "-l",
+            "term:lingerTime=9:tcp:4",
+            "-ltcp:5:lingerTime=9",
         )
-        endpoints = [listener.endpoint for listener in service]
-        self.assertEqual([found.endpoint._port for found in endpoints], [1, 2, 3, 4, 5])
+        self.assertEqual([each.endpoint._port for each in found], [1, 2, 3, 4, 5])
         default, other = TerminationPolicy(), TerminationPolicy(lingerTime=9)
-        policies = [found.policy for found in endpoints]
+        policies = [each.policy for each in found]
         self.assertEqual(policies, [default, default, default, other, other])
 
     def test_policy(self) -> None:
@@ -237,7 +240,7 @@ class TwistdTests(SynchronousTestCase):
         """
         output, _ = self.start("--help").communicate()
         self.assertTrue(output.startswith("Usage: twistd [options] termserver"))
-        self.assertTrue(output.rstrip().endswith("| nc 127.0.0.1 8023 | wc -c"))
+        self.assertTrue("| nc 127.0.0.1 8023 | wc -c\n" in output)
 
     def test_badInput(self) -> None:
         """

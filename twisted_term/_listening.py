@@ -21,11 +21,14 @@ import select
 import socket
 import struct
 import sys
-from typing import Any
+from typing import Any, Callable, Optional
 
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IReadDescriptor
+from zope.interface import directlyProvides, providedBy
 
 from ._kernel import isTCP
+from ._waiters import Waiters
 
 #: At most so many rounds of accepting, of which each takes what there is.
 _ROUNDS = 1000
@@ -63,6 +66,62 @@ def acceptQueued(port: Any) -> None:
         port.doRead()
 
 
+class CarefulPort:
+    """
+    A listening port that accepts what the kernel has established before it
+    stops, and that may be stopped by several owners.  It provides what the
+    wrapped port provides, and passes on all else.
+    """
+
+    def __init__(self, port: Any, stopped: Callable[[], object]) -> None:
+        """
+        @param stopped: called when the port is closed.
+        """
+        self._port = port
+        self._tell = stopped
+        self._stopped: Optional[Waiters[Any]] = None
+        directlyProvides(self, providedBy(port))
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "_port":  # not yet there: do not look for it in itself
+            raise AttributeError(name)
+        return getattr(self._port, name)
+
+    def startListening(self) -> None:
+        """
+        Listen again.
+        """
+        self._stopped = None
+        self._port.startListening()
+
+    def stopListening(self) -> Deferred[Any]:
+        """
+        Stop, without resetting those who have just connected.
+
+        @return: a Deferred that fires when the port is closed; a new one for
+            each call.
+        """
+        if self._stopped is None:
+            self._stopped = Waiters()
+            acceptQueued(self._port)
+            maybeDeferred(self._port.stopListening).addBoth(self._isStopped)
+        return self._stopped.wait()
+
+    loseConnection = stopListening
+
+    @property
+    def stopped(self) -> bool:
+        """
+        Is the port closed?
+        """
+        return self._stopped is not None and self._stopped.fired
+
+    def _isStopped(self, result: Any) -> None:
+        assert self._stopped is not None
+        self._stopped.fire(result)
+        self._tell()
+
+
 def _refuseNew(skt: socket.socket) -> None:
     if not sys.platform.startswith("linux"):
         return
@@ -74,4 +133,4 @@ def _refuseNew(skt: socket.socket) -> None:
         skt.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
 
 
-__all__ = ["acceptQueued"]
+__all__ = ["CarefulPort", "acceptQueued"]

@@ -1,47 +1,65 @@
 """
-SIGTERM and SIGINT: the first one drains, the second one aborts.
+SIGTERM and SIGINT: the first one drains, and then stops the reactor; the
+second one aborts.
 """
 
 from __future__ import annotations
 
+import contextlib
 import signal
-from typing import Any, Callable
+from typing import Any, Protocol
 from weakref import WeakKeyDictionary
+
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.error import ReactorNotRunning
+from twisted.internet.interfaces import IReactorCore
+
+from ._notify import notify
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _drains: WeakKeyDictionary[Any, SignalDrain] = WeakKeyDictionary()
 
 
+class Drained(Protocol):
+    """
+    What is drained.
+    """
+
+    def drain(self) -> Deferred[Any]: ...
+    def abort(self) -> None: ...
+
+
 class SignalDrain:
     """
-    Takes the place of one reactor's own handlers, which make the process die
-    of the signal after a clean stop, and a second signal an error.
+    Takes the place of one reactor's own handlers, which stop it at once: then
+    whatever else runs before its shutdown, what the connections need to end
+    well included, stops too.  They also make the process die of the signal
+    after a clean stop.
     """
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
-        self._aborts: list[Callable[[], None]] = []
+        self._drained: list[Drained] = []
         self._previous: dict[int, Any] = {}
-        self._stopping = False
+        self._draining = False
 
-    def add(self, abort: Callable[[], None]) -> None:
+    def add(self, drained: Drained) -> None:
         """
-        Call C{abort} on a second signal.  The handlers are replaced once the
+        Drain C{drained} on a signal.  The handlers are replaced once the
         reactor has installed its own, if it does at all: in other cases
         signals are somebody else's.
         """
-        self._aborts.append(abort)
-        when = getattr(self._reactor, "callWhenRunning", None)
-        if when is not None and len(self._aborts) == 1:
-            when(lambda: self._reactor.callLater(0, self._take))
+        self._drained.append(drained)
+        if len(self._drained) == 1 and IReactorCore.providedBy(self._reactor):
+            self._reactor.callWhenRunning(self._take)
 
-    def remove(self, abort: Callable[[], None]) -> None:
+    def remove(self, drained: Drained) -> None:
         """
-        Forget C{abort}; with the last one, put back what was there.
+        Forget C{drained}; with the last one, put back what was there.
         """
-        if abort in self._aborts:
-            self._aborts.remove(abort)
-        if not self._aborts:
+        if drained in self._drained:
+            self._drained.remove(drained)
+        if not self._drained and not self._draining:
             for number, previous in self._previous.items():
                 signal.signal(number, previous)
             self._previous = {}
@@ -49,7 +67,7 @@ class SignalDrain:
     def _take(self) -> None:
         for number in _SIGNALS:
             handler = signal.getsignal(number)
-            if getattr(handler, "__self__", None) is self._reactor and self._aborts:
+            if getattr(handler, "__self__", None) is self._reactor and self._drained:
                 self._previous[number] = handler
                 signal.signal(number, self._handle)
 
@@ -58,12 +76,18 @@ class SignalDrain:
         self._reactor.callFromThread(self._received)
 
     def _received(self) -> None:
-        if not self._stopping:
-            self._stopping = True
+        if self._draining:
+            for drained in list(self._drained):
+                drained.abort()
+            return
+        self._draining = True
+        notify(STOPPING=1)
+        draining = [drained.drain() for drained in self._drained]
+        DeferredList(draining, consumeErrors=True).addCallback(self._stop)
+
+    def _stop(self, ignored: object) -> None:
+        with contextlib.suppress(ReactorNotRunning):  # stopped by somebody else
             self._reactor.stop()
-        else:
-            for abort in list(self._aborts):
-                abort()
 
 
 def signalDrain(reactor: Any) -> SignalDrain:
@@ -76,4 +100,4 @@ def signalDrain(reactor: Any) -> SignalDrain:
     return found
 
 
-__all__ = ["SignalDrain", "signalDrain"]
+__all__ = ["Drained", "SignalDrain", "signalDrain"]

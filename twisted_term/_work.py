@@ -48,15 +48,20 @@ def isIdle(producer: object) -> bool:
     Does it stay registered with nothing to give?  Waiting for it to unregister
     would keep the connection for ever.
 
-    L{twisted.web.http.HTTPChannel} registers itself for as long as it lives,
-    to be told of back-pressure; it is in flight only while it has requests.
-    And a proxy registers one transport with another
-    (L{twisted.protocols.portforward}) and leaves it there when it has ended.
+    twisted.web's channels, for HTTP/1 and HTTP/2, register themselves for as
+    long as they live, to be told of back-pressure; they are in flight only
+    while they have requests, or streams.  And a proxy registers one transport
+    with another (L{twisted.protocols.portforward}) and leaves it there when it
+    has ended.  They are known by their attributes, so that nobody who does
+    without twisted.web has to load it.
     """
     if getattr(producer, "disconnected", False):
         return True
-    requests = getattr(producer, "requests", None)
-    return requests == [] and hasattr(producer, "requestDone")
+    if hasattr(producer, "requestDone"):  # twisted.web.http.HTTPChannel
+        return not getattr(producer, "requests", True)
+    if hasattr(producer, "endRequest"):  # twisted.web._http2.H2Connection
+        return not getattr(producer, "streams", True)
+    return False
 
 
 __all__ = ["Held", "Hold", "isIdle"]

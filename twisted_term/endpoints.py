@@ -7,30 +7,99 @@ from __future__ import annotations
 from typing import Any, Optional
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IStreamClientEndpoint, IStreamServerEndpoint
+from twisted.internet.interfaces import (
+    IReactorCore,
+    IStreamClientEndpoint,
+    IStreamServerEndpoint,
+)
 from zope.interface import implementer
 
+from ._drainer import Drainer, LiveFactory
+from ._signals import signalDrain
 from .policy import TerminationPolicy
 from .protocol import TerminatingFactory
+
+#: Seconds; fits into the 30 seconds that Kubernetes gives a pod.
+DRAIN_TIMEOUT = 25.0
 
 
 @implementer(IStreamServerEndpoint)
 class TerminatingServerEndpoint:
     """
     Wraps a server endpoint.  Wrapping one that is wrapped changes nothing.
+
+    Before the reactor stops, it stops listening and ends each connection when
+    its work in flight is done; L{twisted_term.DrainingService} does the same,
+    and more, for a service that knows of it.  SIGTERM and SIGINT drain first
+    and then stop the reactor; a second one aborts at once.
     """
 
-    def __init__(self, endpoint: Any, policy: Optional[TerminationPolicy] = None):
+    def __init__(
+        self,
+        endpoint: Any,
+        policy: Optional[TerminationPolicy] = None,
+        drainTimeout: Optional[float] = DRAIN_TIMEOUT,
+        reactor: Any = None,
+    ) -> None:
+        """
+        @param policy: the limits of each connection; C{None} for those of a
+            wrapping endpoint, or else the defaults.
+        @param drainTimeout: seconds after which connections that are left when
+            the reactor stops are reset, and their unsent data is lost; C{None}
+            for no limit but the policy.
+        @param reactor: whose stop is meant; C{None} for the global one.
+        @raise ValueError: for a negative time.
+        """
+        if reactor is None:
+            from twisted.internet import reactor
         self.endpoint = endpoint
         self.policy = policy
+        self.drainTimeout = drainTimeout
+        self._reactor = reactor
+        self._drainer()  # checks the time
+
+    def _drainer(self) -> Drainer:
+        return Drainer(self._reactor, self.drainTimeout)
 
     def listen(self, factory: Any) -> Deferred[Any]:
         """
         Listen with a wrapped factory.
+
+        @return: a Deferred of the listening port.  Its C{stopListening}
+            accepts what the kernel has established, and resets nobody.
         """
         if isinstance(self.endpoint, TerminatingServerEndpoint):
             return self.endpoint.listen(factory)
-        return self.endpoint.listen(TerminatingFactory(factory, self.policy))
+        if isinstance(factory, LiveFactory):  # a service drains it
+            return self.endpoint.listen(TerminatingFactory(factory, self.policy))
+        drainer = self._drainer()
+        listening: Deferred[Any] = self.endpoint.listen(
+            drainer.wrap(factory, self.policy)
+        )
+        return listening.addCallback(self._listens, drainer)
+
+    def _listens(self, port: Any, drainer: Drainer) -> Any:
+        careful = drainer.listens(port)
+        if IReactorCore.providedBy(self._reactor):
+            _drainAtShutdown(self._reactor, drainer)
+        return careful
+
+
+def _drainAtShutdown(reactor: Any, drainer: Drainer) -> None:
+    """
+    Drain when the reactor stops, unless the port has been closed, and all its
+    connections have ended, before.
+    """
+    signals = signalDrain(reactor)
+    signals.add(drainer)
+    trigger = reactor.addSystemEventTrigger("before", "shutdown", drainer.drain)
+
+    def forget() -> None:
+        signals.remove(drainer)
+        if not drainer.draining:
+            reactor.removeSystemEventTrigger(trigger)
+
+    drainer.whenIdle(forget)
 
 
 @implementer(IStreamClientEndpoint)

@@ -30,6 +30,7 @@ class ITerminableTransport(ITransport):
     state = Attribute("The connection's L{twisted_term.State}.")
     protocol = Attribute("The application's protocol; may be replaced.")
     policy = Attribute("The L{twisted_term.TerminationPolicy} in force.")
+    producer = Attribute("The registered producer, or L{None}.")
 
     def hold() -> IHold:
         """
@@ -102,8 +103,8 @@ class ITerminationListener(Interface):
 class IDrainable(Interface):
     """
     A factory that ends its connections itself when the server is drained,
-    because it knows what is in flight: requests, for example.  For any other,
-    C{loseConnection} is called.
+    because it knows what is in flight.  For any other, C{loseConnection} is
+    called; a connection of twisted.web's ends request by request.
     """
 
     def drain(transport: Any) -> None:

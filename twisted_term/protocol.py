@@ -6,9 +6,9 @@ from __future__ import annotations
 
 from typing import Any, Callable, Optional
 
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IProtocolNegotiationFactory, IReactorTime
 from twisted.protocols.policies import WrappingFactory
-from zope.interface import implementer
+from zope.interface import alsoProvides, implementer
 
 from ._gate import Gate, bottom
 from .interfaces import ITerminableTransport, ITerminationListener
@@ -99,6 +99,11 @@ class TerminatingFactory(WrappingFactory):
         self.noisy = getattr(wrappedFactory, "noisy", True)
         self.policy = policy
         self.clock = clock
+        # TLS asks the factory which protocols to negotiate (ALPN).
+        negotiating = IProtocolNegotiationFactory(wrappedFactory, None)
+        if negotiating is not None:
+            alsoProvides(self, IProtocolNegotiationFactory)
+            self.acceptableProtocols = negotiating.acceptableProtocols
 
     def buildProtocol(self, addr: Any) -> Any:
         built: Any = self.wrappedFactory.buildProtocol(addr)

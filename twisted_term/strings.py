@@ -3,7 +3,8 @@ Endpoint strings: C{term:} before any other description.
 
 The grammar is Twisted's own.  After C{term:} comes the inner description, and
 anywhere among its C{name=value} arguments the names of
-L{twisted_term.TerminationPolicy}: C{term:tcp:8080:lingerTime=10}.  All else
+L{twisted_term.TerminationPolicy}, and for a server C{drainTimeout}:
+C{term:tcp:8080:lingerTime=10}.  All else
 belongs to the inner endpoint, its escapes (C{\\:}, C{\\=}, C{\\\\}) included.
 """
 
@@ -19,8 +20,15 @@ from twisted.internet.interfaces import (
 from twisted.plugin import IPlugin
 from zope.interface import implementer
 
-from .endpoints import TerminatingClientEndpoint, TerminatingServerEndpoint
-from .policy import TerminationPolicy, policyOptions
+from .endpoints import (
+    DRAIN_TIMEOUT,
+    TerminatingClientEndpoint,
+    TerminatingServerEndpoint,
+)
+from .policy import TerminationPolicy, parseLimit, policyOptions
+
+_DRAIN = "drainTimeout"
+_OPTIONS = (*policyOptions, _DRAIN)
 
 
 def quote(argument: str) -> str:
@@ -34,26 +42,23 @@ def quote(argument: str) -> str:
     return argument
 
 
-def split(
-    args: tuple[str, ...], kwargs: dict[str, str]
-) -> tuple[str, TerminationPolicy]:
+def split(args: tuple[str, ...], kwargs: dict[str, str]) -> tuple[str, dict[str, str]]:
     """
-    Part the policy from the inner description.
+    Part our options from the inner description.
 
-    @raise ValueError: naming the option, its value and what is allowed, or
-        that the inner description is missing.
+    @raise ValueError: if the inner description is missing.
     """
     while args and args[0] == "term":  # wrapping twice changes nothing
         args = args[1:]
     if not args or not args[0]:
         raise ValueError("term: must be followed by an endpoint, such as term:tcp:8080")
-    ours = {name: text for name, text in kwargs.items() if name in policyOptions}
+    ours = {name: text for name, text in kwargs.items() if name in _OPTIONS}
     inner = [quote(arg) for arg in args] + [
         f"{quote(name)}={quote(text)}"
         for name, text in kwargs.items()
         if name not in ours
     ]
-    return ":".join(inner), TerminationPolicy.fromStrings(**ours)
+    return ":".join(inner), ours
 
 
 def build(fromString: Callable[[Any, str], Any], reactor: Any, inner: str) -> Any:
@@ -65,7 +70,7 @@ def build(fromString: Callable[[Any, str], Any], reactor: Any, inner: str) -> An
     try:
         return fromString(reactor, inner)
     except TypeError as error:
-        names = ", ".join(policyOptions)
+        names = ", ".join(_OPTIONS)
         raise ValueError(f"{inner!r}: {error}; term: takes {names}") from error
 
 
@@ -87,9 +92,13 @@ class TermParser:
         """
         @raise ValueError: for a wrong option.
         """
-        inner, policy = split(args, kwargs)
+        inner, ours = split(args, kwargs)
+        drainTimeout = (
+            parseLimit(_DRAIN, ours.pop(_DRAIN)) if _DRAIN in ours else DRAIN_TIMEOUT
+        )
+        policy = TerminationPolicy.fromStrings(**ours)
         return TerminatingServerEndpoint(
-            build(serverFromString, reactor, inner), policy
+            build(serverFromString, reactor, inner), policy, drainTimeout, reactor
         )
 
     def parseStreamClient(
@@ -98,7 +107,10 @@ class TermParser:
         """
         @raise ValueError: for a wrong option.
         """
-        inner, policy = split(args, kwargs)
+        inner, ours = split(args, kwargs)
+        if _DRAIN in ours:
+            raise ValueError(f"{_DRAIN}={ours[_DRAIN]!r}: a client is not drained")
+        policy = TerminationPolicy.fromStrings(**ours)
         return TerminatingClientEndpoint(
             build(clientFromString, reactor, inner), policy
         )

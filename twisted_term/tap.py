@@ -6,13 +6,18 @@ from __future__ import annotations
 
 from typing import Any, Optional
 
-from twisted.application import strports
-from twisted.application.service import MultiService, Service
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import IStreamServerEndpoint
+from twisted.python.failure import Failure
 from twisted.python.usage import Options as BaseOptions
 from twisted.python.usage import UsageError
+from zope.interface import implementer
 
 from .demo import DemoFactory
+from .endpoints import DRAIN_TIMEOUT
 from .policy import TerminationPolicy, parseLimit
+from .service import DrainingService
 
 _DEFAULT_LISTEN = "tcp:8023:interface=127.0.0.1"
 _POLICY = {
@@ -64,6 +69,9 @@ order:
 Try this; all bytes arrive, then the end, and the log says how it ended:
 
   printf 'PUSH 1000000\nWAIT 1\nCLOSE\n' | nc 127.0.0.1 8023 | wc -c
+
+SIGTERM and SIGINT drain: listening stops, each connection ends when what it
+has asked for is done, and then the process.  A second one resets them all.
 """
 
 
@@ -81,6 +89,13 @@ class Options(BaseOptions):
     longdesc = ""
     optParameters = [
         [flag, None, _default(name), text] for flag, (name, text) in _POLICY.items()
+    ] + [
+        [
+            "drain-timeout",
+            None,
+            f"{DRAIN_TIMEOUT:g}",
+            "After SIGTERM, reset what is left after so long.",
+        ]
     ]
 
     def __init__(self) -> None:
@@ -105,7 +120,8 @@ class Options(BaseOptions):
         """
         Check the limits.
         """
-        for flag, (name, _) in _POLICY.items():
+        names = {flag: name for flag, (name, _) in _POLICY.items()}
+        for flag, name in {**names, "drain-timeout": "drainTimeout"}.items():
             try:
                 parseLimit(name, self[flag])
             except ValueError as error:
@@ -125,50 +141,62 @@ class CannotListen(SystemExit, UsageError):
         super().__init__(f"twistd termserver: --listen {endpoint!r}: {problem}")
 
 
-class DemoService(MultiService):
+@implementer(IStreamServerEndpoint)
+class _Named:
     """
-    The demo, one listener for each C{--listen}.
+    An endpoint that is known by what the command line says.
     """
 
-    def __init__(self, options: Any, factory: DemoFactory) -> None:
-        """
-        @raise CannotListen: for an endpoint that cannot be parsed.
-        """
-        super().__init__()
-        self._endpoints = options["listen"]
-        # The last one of two equal names wins, so these are the defaults.
-        policy = ":".join(
-            f"{name}={options[flag]}" for flag, (name, _) in _POLICY.items()
-        )
-        for endpoint in self._endpoints:
-            try:
-                service = strports.service(f"term:{policy}:{endpoint}", factory)
-            except Exception as error:
-                problem = f"must be an endpoint, such as {_DEFAULT_LISTEN}: {error}"
-                raise CannotListen(endpoint, problem) from error
-            self.addService(service)
+    def __init__(self, text: str, endpoint: Any) -> None:
+        self.text = text
+        self.endpoint = endpoint
 
-    def privilegedStartService(self) -> None:
+    def listen(self, factory: Any) -> Deferred[Any]:
         """
-        Listen.
+        Listen; fails with L{CannotListen} if a port is in use, for example.
+        """
+        listening: Deferred[Any] = self.endpoint.listen(factory)
 
-        @raise CannotListen: for a port that is in use, for example.
-        """
-        Service.privilegedStartService(self)
-        for endpoint, service in zip(self._endpoints, self):
-            try:
-                service.privilegedStartService()
-            except Exception as error:
-                raise CannotListen(endpoint, error) from error
+        def failed(failure: Failure) -> None:
+            raise CannotListen(self.text, failure.value) from failure.value
+
+        return listening.addErrback(failed)
 
 
-def makeService(options: Options) -> DemoService:
+def endpoints(options: Options, reactor: Any) -> list[_Named]:
+    """
+    One for each C{--listen}.
+
+    @raise CannotListen: for one that cannot be parsed.
+    """
+    # The last one of two equal names wins, so these are the defaults.
+    policy = ":".join(f"{name}={options[flag]}" for flag, (name, _) in _POLICY.items())
+    found = []
+    for text in options["listen"]:
+        try:
+            endpoint = serverFromString(reactor, f"term:{policy}:{text}")
+        except Exception as error:
+            problem = f"must be an endpoint, such as {_DEFAULT_LISTEN}: {error}"
+            raise CannotListen(text, problem) from error
+        found.append(_Named(text, endpoint))
+    return found
+
+
+def makeService(options: Options) -> DrainingService:
     """
     The demo's service.
+
+    @raise CannotListen: for an endpoint that cannot be parsed.
     """
     from twisted.internet import reactor
 
-    return DemoService(options, DemoFactory(reactor))
+    first, *others = endpoints(options, reactor)
+    factory = DemoFactory(reactor)
+    timeout = parseLimit("drainTimeout", options["drain-timeout"])
+    service = DrainingService(first, factory, drainTimeout=timeout)
+    for endpoint in others:
+        service.addEndpoint(endpoint, factory)
+    return service
 
 
-__all__ = ["CannotListen", "Options", "makeService"]
+__all__ = ["CannotListen", "Options", "endpoints", "makeService"]

@@ -163,6 +163,13 @@ class TerminatingTransport:
         self._protocol = self._gate.application = protocol
 
     @property
+    def producer(self) -> Any:
+        """
+        The registered producer, or C{None}.
+        """
+        return self._producer
+
+    @property
     def bufferSize(self) -> int:
         """
         The wrapped transport's, as Twisted's applications set it.
@@ -529,6 +536,14 @@ class TerminatingTransport:
             self._sendQueue()
         self._remember()
         self._lost(reason)
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            # Twisted would tell it, and not come to an end if that raises.
+            self.wrapped.unregisterProducer()
+            try:
+                producer.stopProducing()
+            except Exception:
+                _log.failure("{producer} has failed to stop", producer=producer)
         if self._lostBelow is not None:
             lost, self._lostBelow = self._lostBelow, None
             del self._below.connectionLost
