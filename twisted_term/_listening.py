@@ -7,10 +7,9 @@ they are accepted first; and while that is done a filter on the socket drops
 SYNs, so that no new one gets in between the last accept and the close.  Who
 sends a SYN meanwhile sends it again a second later, and is refused.
 
-The only module that looks at a private attribute of a port, and why:
-C{_preexistingSocket} of L{twisted.internet.tcp.Port} says that the socket was
-handed to us (systemd, C{adoptStreamPort}).  Somebody else holds it then, and
-goes on listening: nothing that waits is lost, and nothing may be filtered.
+What remains possible by the kernel's rules: a handshake whose last ACK is
+still on its way when the socket is closed is reset, as is one that gets in
+between the last accept and the close where no filter could be set.
 """
 
 from __future__ import annotations
@@ -50,13 +49,12 @@ def acceptQueued(port: Any) -> None:
     is about to be closed.
     """
     skt = getattr(port, "socket", None)
-    if (
-        not isinstance(skt, socket.socket)
-        or not IReadDescriptor.providedBy(port)
-        or getattr(port, "_preexistingSocket", None) is not None
-    ):
+    if not isinstance(skt, socket.socket) or not IReadDescriptor.providedBy(port):
         return
-    if isTCP(skt):
+    # One that was handed to us (systemd, adoptStreamPort) has no port number of
+    # its own: L{twisted.internet.tcp.Port}'s C{port} is None.  Somebody else may
+    # go on listening with it, and a filter would stay.
+    if isTCP(skt) and getattr(port, "port", None) is not None:
         _refuseNew(skt)
     waiting = select.poll()
     waiting.register(skt, select.POLLIN)
