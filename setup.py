@@ -22,7 +22,16 @@ setup(
     package_data={"twisted_term": ["py.typed"]},
     install_requires=["twisted>=24.7.0", "zope.interface>=5"],
     extras_require={
-        "test": ["build", "pyhamcrest", "setuptools", "wheel"],
+        "test": [
+            "build",
+            "daphne",
+            "httpx[http2]",
+            "klein",
+            "pyhamcrest",
+            "setuptools",
+            "twisted[http2,tls]",
+            "wheel",
+        ],
         "lint": ["mypy", "mypy-zope", "ruff"],
     },
     classifiers=[

@@ -26,6 +26,9 @@ TWISTD = (
 TERMSERVER = (*TWISTD, "termserver")
 LISTEN = "--listen=tcp:0:interface=127.0.0.1:backlog=1000"
 
+# Twisted's words, and Daphne's.
+PORT = r"(?:starting on|Listening on TCP address 127\.0\.0\.1:) ?(\d+)"
+
 #: The same commands from bare Twisted: PUSH n, and lines that are echoed.
 BARE = (
     sys.executable,
@@ -101,19 +104,20 @@ class Server:
         Wait until it serves, which it does after it has said so: until then
         a signal finds no handler.
         """
-        port = self.wait(r"starting on (\d+)")
+        port = int(self.wait(PORT)[1])
         with connect(port, b"ECHO x\r\n\r\n") as client:
             client.recv(1)
         return port
 
-    def wait(self, pattern: str) -> int:
+    def wait(self, pattern: str) -> re.Match[str]:
         """
-        Wait for a line of the log, and return the number in it.
+        Wait until the log has it.
         """
         with self._more:
-            if self._more.wait_for(lambda: re.search(pattern, self.log), SECONDS):
-                return int(re.findall(pattern, self.log)[0])
-        raise AssertionError(self.log)
+            found = self._more.wait_for(lambda: re.search(pattern, self.log), SECONDS)
+        if not found:
+            raise AssertionError(self.log)
+        return found
 
     def terminate(self) -> None:
         """

@@ -114,7 +114,7 @@ class SignalTests(SynchronousTestCase):
         client = connect(server.port(), b"ECHO x\nWAIT 600\n")
         client.recv(2)
         server.terminate()
-        server.wait(r"draining, (1) connections left, 1 flushing")
+        server.wait(r"draining, 1 connections left, 1 flushing")
         server.process.send_signal(signal.SIGINT)
         self.assertEqual(receiveAll([client]), [(b"", "RST")])
         self.assertEqual(server.end(), 0)

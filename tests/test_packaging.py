@@ -23,7 +23,11 @@ class WheelTests(SynchronousTestCase):
         could overwrite Twisted's own files.
         """
         source = Path(mkdtemp()) / "source"
-        copytree(_HERE, source, ignore=ignore_patterns(".*", "build", "*.egg-info"))
+        copytree(
+            _HERE,
+            source,
+            ignore=ignore_patterns(".*", "_trial_temp*", "build", "*.egg-info"),
+        )
         command = ["-m", "build", "--wheel", "--no-isolation", "--outdir", "out"]
         done = subprocess.run(
             [sys.executable, *command],
