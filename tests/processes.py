@@ -23,6 +23,11 @@ TWISTD = (
     "--nodaemon",
     "--pidfile=",
 )
+TWIST = (
+    sys.executable,
+    "-c",
+    "from twisted.application.twist._twist import Twist; Twist.main()",
+)
 TERMSERVER = (*TWISTD, "termserver")
 LISTEN = "--listen=tcp:0:interface=127.0.0.1:backlog=1000"
 

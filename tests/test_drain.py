@@ -28,6 +28,7 @@ from .processes import (
     BARE,
     LISTEN,
     TERMSERVER,
+    TWIST,
     TWISTD,
     Server,
     connect,
@@ -77,6 +78,19 @@ class SignalTests(SynchronousTestCase):
         self.assertEqual(Counter(quiet), {(b"", "FIN"): 800})
         self.assertEqual(server.end(), 0)
         self.assertRegex(server.log, r"drained 1000 connections in .* 1000 clean;")
+
+    def test_twist(self) -> None:
+        """
+        SIGINT to C{twist} does the same.
+        """
+        server = Server(self, (*TWIST, "termserver", LISTEN))
+        client = connect(server.port(), b"ECHO x\nWAIT 0.5\n" + _PUSH)
+        client.recv(2)
+        server.process.send_signal(signal.SIGINT)
+        ((data, end),) = receiveAll([client])
+        self.assertEqual((len(data), end), (_SIZE + 5, "FIN"))
+        self.assertEqual(server.end(), 0)
+        self.assertIn("drained 1 connections", server.log)
 
     def test_bare(self) -> None:
         """

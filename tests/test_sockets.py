@@ -265,6 +265,31 @@ class EndTests(SocketTestCase):
         self.assertIs(report.delivered, False)
 
     @inlineCallbacks
+    def test_producerFailsToStop(self) -> Any:
+        """
+        A producer that raises when it is told to stop keeps nothing alive:
+        Twisted would never tell the protocol that the connection is lost.
+        """
+
+        class Failing(Producing):
+            def stopProducing(self) -> None:  # type: ignore[override]
+                raise ValueError("cannot stop")
+
+        def received(protocol: Any, data: bytes) -> None:
+            protocol.transport.registerProducer(Failing(), True)
+            protocol.transport.abortConnection()
+
+        factory = self.recorder(received)
+        before = sockets()
+        port = self.listen(factory)
+        got = yield deferToThread(exchange, port, b"go")
+        self.assertEqual(got, (0, "RST"))
+        report = yield factory.ended
+        self.assertIs(report.outcome, Outcome.ABORTED)
+        self.assertEqual(sockets(), before + 1)  # the port
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+
+    @inlineCallbacks
     def test_holdAndTrack(self) -> Any:
         """
         Held and tracked work is waited for, and may write.
