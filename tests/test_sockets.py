@@ -16,7 +16,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
-from twisted_term import Outcome, TerminatingFactory, TerminationPolicy
+from twisted_term import Initiator, Outcome, TerminatingFactory, TerminationPolicy
 from twisted_term.demo import DemoFactory, payload
 from twisted_term.interfaces import ITerminableTransport
 
@@ -263,6 +263,24 @@ class EndTests(SocketTestCase):
         report = yield factory.ended
         self.assertIs(report.outcome, Outcome.RESET_BY_PEER)
         self.assertIs(report.delivered, False)
+
+    @inlineCallbacks
+    def test_exception(self) -> Any:
+        """
+        An exception in C{dataReceived} loses the connection, as always with
+        Twisted; that is reported as our doing, with the reason.
+        """
+
+        def received(protocol: Any, data: bytes) -> None:
+            raise ValueError("a bug")
+
+        factory = self.recorder(received)
+        yield deferToThread(exchange, self.listen(factory), b"go")
+        report = yield factory.ended
+        self.assertIs(report.outcome, Outcome.LOST)
+        self.assertIs(report.initiator, Initiator.LOCAL)
+        self.assertIn("lost, by local, ValueError; delivered", str(report))
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
 
     @inlineCallbacks
     def test_producerFailsToStop(self) -> Any:

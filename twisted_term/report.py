@@ -71,8 +71,11 @@ class Termination:
             False: "NOT delivered",
             None: "delivery unknown",
         }
+        end = f"{self.outcome.value}, by {self.initiator.value}"
+        if self.outcome is Outcome.LOST:
+            end += f", {self.reason.type.__name__}"
         parts = [
-            f"{self.outcome.value}, by {self.initiator.value}",
+            end,
             delivered[self.delivered],
         ]
         for count, what in (

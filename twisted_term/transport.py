@@ -420,8 +420,9 @@ class TerminatingTransport:
             seconds[state] = seconds.get(state, 0.0) + now - self._since
             self._since = now
         if self._initiator is None:
-            by = Initiator.PEER if event in _BY_PEER else Initiator.LOCAL
-            self._initiator = by
+            # An exception of ours, or the reactor's end, is not the peer's doing.
+            byPeer = event in _BY_PEER and self._outcome is not Outcome.LOST
+            self._initiator = Initiator.PEER if byPeer else Initiator.LOCAL
         if after.ended:
             if self._watch is not None:
                 self._watch.stop()
