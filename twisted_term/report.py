@@ -73,7 +73,7 @@ class Termination:
         }
         end = f"{self.outcome.value}, by {self.initiator.value}"
         if self.outcome is Outcome.LOST:
-            end += f", {self.reason.type.__name__}"
+            end += f", {type(self.reason.value).__name__}"
         parts = [
             end,
             delivered[self.delivered],
