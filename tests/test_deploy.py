@@ -1,151 +1,304 @@
 """
-The files in docs/deploy, as far as they can be tried here.
+The examples in C{docs/deploy}: are they valid, and do their seconds fit
+together?
 """
 
 from __future__ import annotations
 
-import importlib.util
-import os
+import contextlib
 import re
-import shutil
 import subprocess
 import sys
-import tempfile
+from copy import deepcopy
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
-from unittest import SkipTest
+from shutil import which
+from tempfile import mkdtemp
+from typing import Any, Optional
 
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.python.usage import UsageError
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
+
+from twisted_term.policy import parseLimit
+from twisted_term.tap import Options
+
+from .processes import TWISTD, Server, connect, environment, receiveAll
 
 _DEPLOY = Path(__file__).parents[1] / "docs" / "deploy"
-_UNITS = ("termserver.service", "termserver.socket")
-_KUBERNETES = "1.30"
+_SERVICE = "termserver.service"
+_SOCKET = "termserver.socket"
 
 
-def needs(module: str) -> None:
-    if importlib.util.find_spec(module) is None:
-        raise SkipTest(f"{module} is not installed")
-
-
-def number(pattern: str, text: str) -> float:
+def tool(module: str, package: str) -> None:
     """
-    The one number that the pattern finds.
+    Skip the test, and say why, if it lacks a module.
     """
-    (found,) = re.findall(pattern, text, re.MULTILINE)
-    return float(found)
+    if find_spec(module) is None:
+        raise SkipTest(f"needs {module}: pip install {package}")
+
+
+def settings(name: str) -> dict[str, str]:
+    """
+    The settings of a unit; of several with one name, the last.
+    """
+    text = _DEPLOY.joinpath(name).read_text("utf-8")
+    return dict(re.findall(r"^([A-Za-z]+)=(.*)$", text, re.MULTILINE))
+
+
+def seconds(text: str) -> float:
+    """
+    A time in a unit that has no unit of its own.
+    """
+    return float(re.fullmatch(r"(\d+)s?", text)[1])  # type: ignore[index]
 
 
 class SystemdTests(SynchronousTestCase):
     """
-    The unit files.
+    C{termserver.service} and C{termserver.socket}.
     """
 
-    def test_verify(self) -> None:
+    def verify(self, old: str = "", new: str = "") -> str:
         """
-        systemd has no complaint.
+        What C{systemd-analyze verify} says about copies of both, with a path
+        that exists in C{ExecStart}.
+
+        @param old: what is replaced in the service.
+        @param new: what it is replaced with.
+        @return: the exit status if it is not 0, and all output.
         """
-        analyze = shutil.which("systemd-analyze")
+        analyze = which("systemd-analyze")
         if analyze is None:
-            raise SkipTest("no systemd-analyze command")
-        folder = Path(tempfile.mkdtemp())
-        self.addCleanup(shutil.rmtree, folder)
-        for name in _UNITS:
+            raise SkipTest("needs systemd-analyze: apt-get install systemd")
+        folder = Path(mkdtemp())
+        for name in (_SERVICE, _SOCKET):
             text = _DEPLOY.joinpath(name).read_text("utf-8")
-            # It looks whether the executable is there.
-            command = text.replace("/opt/termserver/venv/bin/twistd", sys.executable)
-            folder.joinpath(name).write_text(command, "utf-8")
+            if name == _SERVICE:
+                self.assertIn(old, text)
+                text = text.replace(old, new, 1)
+                text, count = re.subn(
+                    r"^ExecStart=\S+", f"ExecStart={sys.executable}", text, flags=re.M
+                )
+                self.assertEqual(count, 1)
+            folder.joinpath(name).write_text(text, "utf-8")
+        # The manual pages it would look for need not be installed here.
         done = subprocess.run(
-            [analyze, "verify", "--man=no", *(str(folder / name) for name in _UNITS)],
-            capture_output=True,
+            [analyze, "verify", "--man=no", folder / _SERVICE, folder / _SOCKET],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             text=True,
             timeout=60,
             check=False,
         )
-        complaints = [
-            line
-            for line in (done.stdout + done.stderr).splitlines()
-            if any(name in line for name in _UNITS)
-        ]
-        self.assertEqual(complaints, [])
-        self.assertEqual(done.returncode, 0, done.stderr)
+        status = f"exit status {done.returncode}\n" if done.returncode else ""
+        return status + done.stdout
 
-    def test_times(self) -> None:
+    def test_valid(self) -> None:
         """
-        SIGKILL comes after the drain's deadline.
+        systemd has nothing to complain about.
         """
-        text = _DEPLOY.joinpath(_UNITS[0]).read_text("utf-8")
-        stop = number(r"^TimeoutStopSec=(\d+)$", text)
-        self.assertGreater(stop, number(r"--drain-timeout (\d+)$", text))
+        self.assertEqual(self.verify(), "")
 
-    def test_option(self) -> None:
+    def test_complaint(self) -> None:
         """
-        The command is one that our own command line takes.
+        A mistake is complained about: silence means something.
         """
-        from twisted_term.tap import Options
+        said = self.verify("Restart=on-failure", "Restart=sometimes")
+        self.assertIn("sometimes", said)
+        self.assertIn("Nonsense", self.verify("Type=notify", "Nonsense=notify"))
 
-        text = _DEPLOY.joinpath(_UNITS[0]).read_text("utf-8")
-        (command,) = re.findall(r"^ExecStart=.* termserver (.*)$", text, re.MULTILINE)
-        options = Options()
-        options.parseOptions(command.split())
-        self.assertEqual(options["listen"], ["term:systemd:domain=INET:index=0"])
+    def test_command(self) -> None:
+        """
+        C{twistd termserver} takes the options of C{ExecStart}, and
+        C{TimeoutStopSec} is longer than its drain.
+        """
+        service = settings(_SERVICE)
+        command, _, options = service["ExecStart"].partition(" termserver ")
+        self.assertRegex(command, r"/twistd --nodaemon --pidfile=$")
+        parsed = Options()
+        try:
+            parsed.parseOptions(options.split())
+        except UsageError as error:
+            self.fail(str(error))
+        drain = parseLimit("drainTimeout", parsed["drain-timeout"])
+        assert drain is not None
+        self.assertGreater(seconds(service["TimeoutStopSec"]), drain)
+        self.assertEqual(parsed["listen"], ["term:systemd:domain=INET:index=0"])
+
+    def test_stop(self) -> None:
+        """
+        The main process alone gets SIGTERM, is the one that notifies, and is
+        not started again after a clean end.
+        """
+        service = settings(_SERVICE)
+        names = ("KillMode", "KillSignal", "Type", "NotifyAccess", "Restart")
+        self.assertEqual(
+            [service[name] for name in names],
+            ["mixed", "SIGTERM", "notify", "main", "on-failure"],
+        )
+
+    def test_socket(self) -> None:
+        """
+        The service needs the socket of its own name, which is an IPv4 socket,
+        as C{domain=INET} says: with one of IPv6, peers' addresses are garbage.
+        """
+        self.assertEqual(settings(_SERVICE)["Requires"], _SOCKET)
+        self.assertRegex(settings(_SOCKET)["ListenStream"], r"^[\d.]+:8023$")
 
 
 class KubernetesTests(SynchronousTestCase):
     """
-    The manifest.
+    C{kubernetes.yaml}.
     """
 
-    def documents(self) -> dict[str, Any]:
-        needs("yaml")
+    def setUp(self) -> None:
+        """
+        Read it.
+        """
+        tool("yaml", "PyYAML")
         import yaml
 
         text = _DEPLOY.joinpath("kubernetes.yaml").read_text("utf-8")
-        return {found["kind"]: found for found in yaml.safe_load_all(text)}
+        self.resources = list(yaml.safe_load_all(text))
+        self.kinds = {resource["kind"]: resource for resource in self.resources}
+        self.pod = self.kinds["Deployment"]["spec"]["template"]["spec"]
+        (self.container,) = self.pod["containers"]
+        self.variables = {
+            variable["name"]: variable["value"] for variable in self.container["env"]
+        }
 
-    def test_schema(self) -> None:
+    def complaint(self, resource: Any) -> Optional[str]:
         """
-        Each document follows the schema of the oldest version that has all of
-        it.
+        What Kubernetes' own JSON schema says, which allows no unknown field.
         """
-        needs("kubernetes_validate")
+        tool("kubernetes_validate", "kubernetes-validate")
         import kubernetes_validate
 
-        for document in self.documents().values():
-            kubernetes_validate.validate(document, _KUBERNETES, strict=True)
+        latest = kubernetes_validate.latest_version()
+        try:
+            kubernetes_validate.validate(resource, latest, strict=True)
+        except kubernetes_validate.ValidationError as error:
+            return error.message
+        return None
 
-    def test_times(self) -> None:
+    def test_valid(self) -> None:
         """
-        SIGKILL comes after all that the pod is given time for.
+        Each resource is valid.
         """
-        pod = self.documents()["Deployment"]["spec"]["template"]["spec"]
-        (container,) = pod["containers"]
-        values = {found["name"]: found["value"] for found in container["env"]}
-        needed = (
-            container["lifecycle"]["preStop"]["sleep"]["seconds"]
-            + float(values["READINESS_DELAY"])
-            + float(values["DRAIN_TIMEOUT"])
+        self.assertEqual(
+            [resource["kind"] for resource in self.resources],
+            ["ConfigMap", "Deployment", "Service"],
         )
-        self.assertGreater(pod["terminationGracePeriodSeconds"], needed)
+        for resource in self.resources:
+            self.assertIs(self.complaint(resource), None, resource["kind"])
 
-    def test_server(self) -> None:
+    def test_complaint(self) -> None:
         """
-        The server in it starts, is ready, and is not when it drains.
+        A mistake deep inside is complained about: silence means something.
         """
-        code = self.documents()["ConfigMap"]["data"]["server.tac"]
-        self.patch(
-            os,
-            "environ",
-            {
-                "LISTEN": "tcp:0:interface=127.0.0.1",
-                "DRAIN_TIMEOUT": "25",
-                "READINESS_DELAY": "0",
-            },
+        broken = deepcopy(self.kinds["Deployment"])
+        (container,) = broken["spec"]["template"]["spec"]["containers"]
+        container["lifecycle"]["preStop"] = {"sleep": {"secs": 5}}
+        complaint = self.complaint(broken)
+        assert complaint is not None
+        self.assertIn("sec", complaint)
+
+    def test_seconds(self) -> None:
+        """
+        Before SIGKILL there is time for C{preStop}, the delay and the drain,
+        and as much is left for the rest as systemd leaves.  C{preStop} lasts
+        until the readiness probe has failed.
+        """
+        preStop = self.container["lifecycle"]["preStop"]["sleep"]["seconds"]
+        delay = float(self.variables["READINESS_DELAY"])
+        drain = float(self.variables["DRAIN_TIMEOUT"])
+        grace = self.pod["terminationGracePeriodSeconds"]
+        self.assertGreaterEqual(grace, preStop + delay + drain + 5)
+        probe = self.container["readinessProbe"]
+        noticed = probe["periodSeconds"] * probe["failureThreshold"]
+        self.assertGreaterEqual(preStop, noticed + probe["timeoutSeconds"])
+
+    def test_sameDrain(self) -> None:
+        """
+        The drain lasts as long as the one of C{termserver.service}.
+        """
+        found = re.search(r"--drain-timeout (\d+)", settings(_SERVICE)["ExecStart"])
+        assert found is not None
+        self.assertEqual(float(found[1]), float(self.variables["DRAIN_TIMEOUT"]))
+
+    def test_names(self) -> None:
+        """
+        What refers to something by name finds it: the Service its pods and
+        their port, the pod its volume and its file.
+        """
+        deployment, service = self.kinds["Deployment"], self.kinds["Service"]
+        labels = deployment["spec"]["template"]["metadata"]["labels"]
+        self.assertEqual(deployment["spec"]["selector"]["matchLabels"], labels)
+        self.assertEqual(service["spec"]["selector"], labels)
+        (port,) = self.container["ports"]
+        self.assertEqual(service["spec"]["ports"][0]["targetPort"], port["name"])
+        probe = self.container["readinessProbe"]["httpGet"]
+        self.assertEqual(probe, {"path": "/ready", "port": port["name"]})
+        self.assertIn(f"tcp:{port['containerPort']}:", self.variables["LISTEN"])
+        (volume,), (mount,) = self.pod["volumes"], self.container["volumeMounts"]
+        self.assertEqual(volume["name"], mount["name"])
+        config = self.kinds["ConfigMap"]
+        self.assertEqual(volume["configMap"]["name"], config["metadata"]["name"])
+        (name,) = config["data"]
+        self.assertIn(
+            f"--python={mount['mountPath']}/{name}", self.container["command"]
         )
-        found: dict[str, Any] = {}
-        exec(compile(code, "server.tac", "exec"), found)
-        service = found["service"]
-        self.assertFalse(service.draining)
-        self.successResultOf(service.drain())
-        self.assertTrue(service.draining)
-        ready = found["root"].getChildWithDefault(b"ready", None)
-        self.assertFalse(ready._ready())
+
+    def test_program(self) -> None:
+        """
+        The program in it serves with the command in it; C{/ready} is 200, and
+        503 once SIGTERM has come, and the exit status is 0.
+        """
+        (source,) = self.kinds["ConfigMap"]["data"].values()
+        program = Path(mkdtemp()) / "server.tac"
+        program.write_text(source, "utf-8")
+        self.assertEqual(self.container["command"][0], "twistd")
+        command = [
+            f"--python={program}" if option.startswith("--python=") else option
+            for option in self.container["command"][1:]
+        ]
+        listen = re.sub(r":\d+:", ":0:interface=127.0.0.1:", self.variables["LISTEN"])
+        server = Server(
+            self,
+            (*TWISTD, *command),
+            env=environment(
+                **{**self.variables, "LISTEN": listen, "READINESS_DELAY": "2"}
+            ),
+        )
+        port = int(server.wait(r"starting on (\d+)")[1])
+        request = b"GET %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+
+        def get(path: bytes) -> bytes:
+            ((answer, end),) = receiveAll([connect(port, request % path)])
+            self.assertEqual(end, "FIN")
+            return answer
+
+        self.assertRegex(get(b"/ready"), rb"(?s)^HTTP/1.1 200 .*\r\n\r\nready\n$")
+        self.assertIn(b"It works.", get(b"/"))
+        server.terminate()
+        said = b""
+        with contextlib.suppress(OSError):  # it listens no more
+            while not said.startswith(b"HTTP/1.1 503 "):
+                said = get(b"/ready")
+        self.assertTrue(said.endswith(b"draining\n"), said)
+        self.assertEqual(server.end(), 0)
+
+
+class TextTests(SynchronousTestCase):
+    """
+    C{README.rst} beside them.
+    """
+
+    def test_files(self) -> None:
+        """
+        It speaks of each file.
+        """
+        text = _DEPLOY.joinpath("README.rst").read_text("utf-8")
+        names = {path.name for path in _DEPLOY.iterdir()} - {"README.rst"}
+        self.assertEqual(names, {_SERVICE, _SOCKET, "kubernetes.yaml"})
+        for name in names:
+            self.assertIn(f"``{name}``", text)

@@ -20,8 +20,9 @@ from twisted.internet.defer import succeed
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
-from twisted_term import DrainingService, Outcome
+from twisted_term import DrainingService, IDrainable, Outcome
 from twisted_term.demo import payload
 
 from .processes import (
@@ -358,11 +359,14 @@ class ClockTests(SynchronousTestCase):
     The drain's times.
     """
 
-    def serve(self, **options: Any) -> None:
+    def serve(self, factory: Any = None, **options: Any) -> None:
         self.clock: Any = Clock()
         self.endpoint = Endpoint()
         self.service = DrainingService(
-            self.endpoint, Factory.forProtocol(Protocol), reactor=self.clock, **options
+            self.endpoint,
+            factory or Factory.forProtocol(Protocol),
+            reactor=self.clock,
+            **options,
         )
         self.service.startService()
         self.reports: list[Any] = []
@@ -405,6 +409,27 @@ class ClockTests(SynchronousTestCase):
         self.assertEqual(report.slowest, ("peer", 5.0))
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.assertRegex(str(report), r"drained 1 connections in 5\.000 s; 1 aborted")
+
+    def test_drainRaises(self) -> None:
+        """
+        A factory that fails to drain one connection harms no other; that one
+        is closed.
+        """
+
+        @implementer(IDrainable)
+        class Drainable(Factory):
+            protocol = Protocol  # type: ignore[assignment]
+
+            def drain(self, transport: Any) -> None:
+                raise ValueError("cannot drain")
+
+        self.serve(factory=Drainable())
+        wires = [self.connect() for _ in range(3)]
+        self.drain()
+        self.clock.pump([0, 0])
+        for wire in wires:
+            self.assertEqual(wire.calls.count("loseWriteConnection"), 1)
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 3)
 
     def test_readiness(self) -> None:
         """

@@ -126,7 +126,7 @@ class Drainer:
         self._live[transport] = end
         transport.whenTerminated().addCallback(self._ended, transport)
         if self._ending:
-            self._later(0, lambda: end(transport))
+            self._later(0, lambda: self._endOne(transport, end))
 
     def whenIdle(self, what: Callable[[], object]) -> None:
         """
@@ -179,7 +179,14 @@ class Drainer:
     def _endAll(self) -> None:
         self._ending = True
         for transport, end in list(self._live.items()):
+            self._endOne(transport, end)
+
+    def _endOne(self, transport: Any, end: Callable[[Any], None]) -> None:
+        try:
             end(transport)
+        except Exception:  # an application's; the others are not to suffer
+            _log.failure("cannot drain {transport}", transport=transport)
+            transport.loseConnection()
 
     def _ended(self, report: Termination, transport: Any) -> None:
         del self._live[transport]
