@@ -10,13 +10,14 @@ from twisted.internet.interfaces import (
     IHalfCloseableDescriptor,
     IHalfCloseableProtocol,
     IPushProducer,
+    ISystemHandle,
 )
 from twisted.internet.main import CONNECTION_DONE
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
-from zope.interface import implementer
+from zope.interface import directlyProvides, implementer
 
 from twisted_term import (
     Outcome,
@@ -280,13 +281,13 @@ class BoundTests(TransportTestCase):
     def test_halfCloseIdle(self) -> None:
         """
         A half-closed connection on which nothing arrives is reset, but not
-        while the application itself has paused reading.
+        while the application itself has paused reading, for C{workTimeout}.
         """
         self.connect()
         self.transport.loseWriteConnection()
         self.below.writeConnectionLost()
         self.transport.pauseProducing()
-        self.advance(200)
+        self.advance(70)
         self.assertIs(self.transport.state, State.HALF_CLOSED)
         self.transport.resumeProducing()
         self.advance(100)
@@ -359,15 +360,17 @@ class InFlightTests(TransportTestCase):
         self.transport.write(b"served")
         with second:
             pass
+        self.transport.write(b" too")
+        self.clock.advance(0)
         self.assertEqual(self.fins(), 1)
         self.transport.write(b"dropped")
-        self.assertEqual(self.wire.written, b"served")
+        self.assertEqual(self.wire.written, b"served too")
         self.assertEqual(self.end().writesDropped, 1)
 
     def test_producer(self) -> None:
         """
-        A producer is in flight until it unregisters; one that comes too late
-        is told to stop.
+        A producer is in flight until it unregisters, and so is a successor that
+        it has in the same turn; one that comes too late is told to stop.
         """
         self.connect()
         late = Producer()
@@ -375,6 +378,11 @@ class InFlightTests(TransportTestCase):
         self.transport.loseWriteConnection()
         self.assertEqual(self.fins(), 0)
         self.transport.unregisterProducer()
+        self.transport.registerProducer(Producer(), True)
+        self.clock.advance(0)
+        self.assertEqual(self.fins(), 0)
+        self.transport.unregisterProducer()
+        self.clock.advance(0)
         self.assertEqual(self.fins(), 1)
         self.transport.registerProducer(late, True)
         self.assertEqual(late.stopped, 1)
@@ -382,20 +390,29 @@ class InFlightTests(TransportTestCase):
 
     def test_idleProducer(self) -> None:
         """
-        A transport that has ended is not in flight though it stays registered,
-        as in a proxy; and Twisted is not left to ask it for more.
+        A transport that stays registered, as in a proxy, is not in flight when
+        it has ended, nor when the peer has sent its FIN: each end would wait
+        for the other.  And Twisted is not left to ask it for more.
         """
-        self.connect()
-        producer: Any = Producer()
-        self.transport.registerProducer(producer, True)
-        self.transport.loseConnection()
-        self.transport.resumeProducing()
-        self.assertEqual(self.fins(), 0)
-        producer.disconnected = True
-        self.transport.resumeProducing()
-        self.assertEqual(self.fins(), 1)
-        self.assertIs(self.wire.producer, None)
-        self.end()
+        for ends in (True, False):
+            self.connect()
+            producer: Any = Producer()
+            directlyProvides(producer, ISystemHandle)
+            self.transport.registerProducer(producer, True)
+            self.transport.loseConnection()
+            self.transport.resumeProducing()
+            self.clock.advance(0)
+            self.assertEqual(self.fins(), 0)
+            if ends:
+                producer.disconnected = True
+                self.transport.resumeProducing()
+            else:
+                self.below.readConnectionLost()
+                self.advance(0.25)
+            self.clock.advance(0)
+            self.assertEqual(self.fins(), 1)
+            self.assertIs(self.wire.producer, None)
+            self.end()
 
     def test_peerFin(self) -> None:
         """
@@ -404,9 +421,11 @@ class InFlightTests(TransportTestCase):
         self.connect()
         hold = self.transport.hold()
         self.below.readConnectionLost()
-        self.assertTrue(self.transport.disconnecting)
+        # We have not asked for it: what is buffered is still to be parsed.
+        self.assertFalse(self.transport.disconnecting)
         self.assertEqual(self.fins(), 0)
         hold.release()
+        self.clock.advance(0)
         self.assertEqual(self.fins(), 1)
         self.below.writeConnectionLost()
         self.assertIs(self.transport.state, State.CLOSED)
@@ -477,7 +496,7 @@ class ReentrancyTests(TransportTestCase):
         self.application.does["lost"] = act
         report = self.end()
         self.assertIs(self.successResultOf(transport.whenTerminated()), report)
-        self.assertIs(report.outcome, Outcome.CLEAN)
+        self.assertIs(report.outcome, Outcome.LOST)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_noCycle(self) -> None:

@@ -159,10 +159,11 @@ class Watch:
         return self._expires(self._progress, limit, now, Input.FLUSH_EXPIRED)
 
     def _halfClosed(self, now: float) -> Union[Input, float]:
-        if self._transport._readPaused:  # the silence is the application's own
-            self._arrival = now
         since = max(self._arrival, self._settled)
-        limit = self._transport.policy.halfCloseIdle
+        policy = self._transport.policy
+        # Where reading is paused the silence is the application's own.
+        paused = self._transport._readPaused
+        limit = policy.workTimeout if paused else policy.halfCloseIdle
         return self._expires(since, limit, now, Input.FLUSH_EXPIRED)
 
     def _lingering(self, now: float) -> Union[Input, float]:

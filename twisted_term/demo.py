@@ -69,7 +69,7 @@ def _count(name: str, text: str) -> int:
 def _seconds(name: str, text: str) -> float:
     try:
         seconds = float(text)
-        if 0 <= seconds <= _MOST_SECONDS:
+        if 0 <= seconds <= _MOST_SECONDS and "_" not in text:
             return seconds
     except ValueError:
         pass

@@ -35,8 +35,9 @@ class TerminationPolicy:
         C{None}: nginx and Apache have no such limit either, and the times
         above bound it.
     @ivar halfCloseIdle: after C{loseWriteConnection}, abort when nothing
-        arrived for so long, unless the application has paused reading.  60,
-        as Linux's C{tcp_fin_timeout}, see tcp(7).
+        arrived for so long; while the application has paused reading,
+        C{workTimeout} counts instead.  60, as Linux's C{tcp_fin_timeout}, see
+        tcp(7).
 
     @raise ValueError: for a value out of range.
     @raise TypeError: for a value that is no number.
@@ -87,6 +88,8 @@ def parseLimit(name: str, text: str) -> Limit:
     if text.lower() == "none":
         return None
     try:
+        if "_" in text:  # Python's own way to write numbers
+            raise ValueError
         value: Limit = int(text) if name == "lingerBytes" else float(text)
     except ValueError:
         raise ValueError(_complaint(name, text)) from None

@@ -8,6 +8,7 @@ from typing import Any, Callable, Optional
 
 from twisted.internet.interfaces import IProtocolNegotiationFactory, IReactorTime
 from twisted.protocols.policies import WrappingFactory
+from twisted.python.failure import Failure
 from zope.interface import alsoProvides, implementer
 
 from ._gate import Gate, bottom
@@ -56,6 +57,7 @@ class _Connecting(Gate):
     """
 
     connected: Optional[Callable[[Any], object]] = None
+    _aside = False
 
     def __init__(
         self,
@@ -73,9 +75,20 @@ class _Connecting(Gate):
             transport = TerminatingTransport(
                 transport, application, self.policy, self.clock, self
             )
+        else:
+            # Another one stands farther out, with a wrapper in between.
+            self._aside = True
+            if ITerminationListener.providedBy(application):
+                transport.whenTerminated().addCallback(application.terminated)
         if self.connected is not None:
             self.connected(transport)
         application.makeConnection(transport)
+
+    def connectionLost(self, reason: Failure) -> None:
+        if self._aside:
+            self.application.connectionLost(reason)
+        else:
+            super().connectionLost(reason)
 
 
 class TerminatingFactory(WrappingFactory):

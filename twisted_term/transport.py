@@ -54,8 +54,7 @@ class TerminatingTransport:
     the wrapped transport provides, and passes on what it does not change.
 
     @ivar policy: the limits; may be replaced until the end is asked for.
-    @ivar disconnecting: has C{loseConnection} been called (or the peer's FIN
-        begun the end)?
+    @ivar disconnecting: has C{loseConnection} been called?
     """
 
     disconnecting = False
@@ -71,6 +70,7 @@ class TerminatingTransport:
     _finSent = False
     _watch: Optional[Watch] = None
     _deadline: Optional[IDelayedCall] = None
+    _checking: Optional[IDelayedCall] = None
     _bytesDiscarded = 0
     _writesDropped = 0
     _seconds: Optional[dict[State, float]] = None
@@ -185,12 +185,14 @@ class TerminatingTransport:
         See L{ITerminableTransport.loseWriteConnection}.
         """
         self._input(Input.LOSE_WRITE)
+        self._checkWork()  # who asks again expects no successor
 
     def loseConnection(self) -> None:
         """
         See L{ITerminableTransport.loseConnection}.
         """
         self._input(Input.LOSE)
+        self._checkWork()
 
     def abortConnection(self) -> None:
         """
@@ -279,7 +281,7 @@ class TerminatingTransport:
         """
         self._producer = None
         self.wrapped.unregisterProducer()
-        self._checkWork()
+        self._workMayBeDone()
 
     def stopConsuming(self) -> None:
         """
@@ -293,19 +295,31 @@ class TerminatingTransport:
 
     def _released(self) -> None:
         self._holds -= 1
-        self._checkWork()
+        self._workMayBeDone()
+
+    def _workMayBeDone(self) -> None:
+        # Whoever is done may have a successor, which comes in the same call:
+        # the next of several files, or a write by a callback.
+        if self._node.flushing and not self._sealed and self._checking is None:
+            self._checking = self._clock.callLater(0, self._checkWork)
 
     def _working(self) -> bool:
         return self._holds > 0 or (
             self._producer is not None
-            and not (self._node is not Node.OPEN and isIdle(self._producer))
+            and not isIdle(self._producer, self._node.peerDone)
         )
 
     def _checkWork(self) -> None:
+        self._stopChecking()
         if self._node.flushing and not self._sealed and not self._working():
             self._sealed = True
             self._unbindWrites()
             self._input(Input.WORK_DONE)
+
+    def _stopChecking(self) -> None:
+        call, self._checking = self._checking, None
+        if call is not None and call.active():
+            call.cancel()
 
     def _unbindWrites(self) -> None:
         self.__dict__.pop("write", None)
@@ -365,8 +379,10 @@ class TerminatingTransport:
         self._readPaused = False
         if not self._node.peerDone:
             self.wrapped.resumeProducing()
+        if self._watch is not None:
+            self._watch.arrived()  # silence counts anew
         # For an idle producer, this is the sign that it has become so.
-        self._checkWork()
+        self._workMayBeDone()
 
     def stopProducing(self) -> None:
         """
@@ -424,11 +440,12 @@ class TerminatingTransport:
             byPeer = event in _BY_PEER and self._outcome is not Outcome.LOST
             self._initiator = Initiator.PEER if byPeer else Initiator.LOCAL
         if after.ended:
+            self._stopChecking()
             if self._watch is not None:
                 self._watch.stop()
                 self._watch = None
             self._outcome = _OUTCOMES.get(event, self._outcome)
-        if event is Input.LOSE or event is Input.PEER_FIN:
+        if event is Input.LOSE:
             self.disconnecting = True
 
     def _flush(self) -> None:
@@ -553,7 +570,9 @@ class TerminatingTransport:
     def _lost(self, reason: Failure) -> None:
         if self._node.ended:
             return
-        if isinstance(reason.value, ConnectionDone):
+        if isinstance(reason.value, ConnectionDone) and (
+            self._node.peerDone or not self._halfCloses()
+        ):
             self._outcome = Outcome.CLEAN
         elif isinstance(reason.value, ConnectionLost) and (
             self._atEnd is None or self._atEnd[1]
@@ -584,9 +603,11 @@ class TerminatingTransport:
         self._producer = None
         self._unbindWrites()
         try:
-            application.connectionLost(reason)
-            if ITerminationListener.providedBy(application):
-                application.terminated(report)
+            try:
+                application.connectionLost(reason)
+            finally:
+                if ITerminationListener.providedBy(application):
+                    application.terminated(report)
         finally:
             _log.info(
                 "{peer}: {report}",
