@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import os
 import socket
+from io import BytesIO
 from typing import Any, Callable
 
 from twisted.internet import reactor
@@ -15,6 +16,8 @@ from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
+from twisted.protocols.basic import FileSender
+from twisted.protocols.portforward import ProxyFactory
 
 from twisted_term import Initiator, Outcome, TerminatingFactory, TerminationPolicy
 from twisted_term.demo import DemoFactory, payload
@@ -263,6 +266,53 @@ class EndTests(SocketTestCase):
         report = yield factory.ended
         self.assertIs(report.outcome, Outcome.RESET_BY_PEER)
         self.assertIs(report.delivered, False)
+
+    @inlineCallbacks
+    def test_successor(self) -> Any:
+        """
+        A producer that is registered when another one is done, in the same
+        call, is in flight as well.
+        """
+
+        def send(protocol: Any, left: int) -> None:
+            sent = FileSender().beginFileTransfer(BytesIO(_DATA), protocol.transport)
+            if left:
+                sent.addCallback(lambda last: send(protocol, left - 1))
+
+        factory = self.recorder(
+            lambda protocol, data: (
+                send(protocol, 2),
+                protocol.transport.loseConnection(),
+            )
+        )
+        got = yield deferToThread(exchange, self.listen(factory), b"go")
+        self.assertEqual(got, (3 * len(_DATA), "FIN"))
+        yield factory.ended
+
+    @inlineCallbacks
+    def test_proxy(self) -> Any:
+        """
+        The two legs of a proxy do not wait for each other when one has ended.
+        """
+        backend = self.recorder(
+            lambda protocol, data: (
+                protocol.transport.write(_DATA),
+                data == b"go" and protocol.transport.loseConnection(),
+            )
+        )
+        proxy = ProxyFactory("127.0.0.1", self.listen(backend))
+        proxy.noisy = False
+        port = self.listen(TerminatingFactory(proxy))
+        got = yield deferToThread(exchange, port, b"go")
+        self.assertEqual(got, (len(_DATA), "FIN"))
+        yield backend.ended
+
+        backend.ended = Deferred()
+        client = socket.create_connection(("127.0.0.1", port), SECONDS)
+        client.sendall(b"stay")
+        yield deferToThread(client.recv, 1)
+        client.close()
+        yield backend.ended  # it is told that the client has gone
 
     @inlineCallbacks
     def test_exception(self) -> Any:

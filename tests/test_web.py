@@ -120,6 +120,36 @@ class SiteTests(SocketTestCase):
         self.assertEqual(end, "FIN")
 
     @inlineCallbacks
+    def test_pipelinedHalfClosed(self) -> Any:
+        """
+        A client that half-closes behind several requests gets all responses,
+        also from a resource that takes its time.
+        """
+
+        def fetch(port: int) -> tuple[int, str]:
+            with socket.create_connection(("127.0.0.1", port), SECONDS) as client:
+                client.sendall(_REQUEST * 3)
+                client.shutdown(socket.SHUT_WR)
+                return receive(client)
+
+        port = self.listen(TerminatingFactory(quiet(Large())))
+        count, end = yield deferToThread(fetch, port)
+        self.assertGreater(count, 3 * len(_BODY))
+        self.assertEqual(end, "FIN")
+
+        resource = Later()
+        port = self.listen(TerminatingFactory(quiet(resource)))
+        fetching = deferToThread(fetch, port)
+        for _ in range(3):
+            while not resource.requests:
+                yield deferLater(reactor, 0.01)
+            yield deferLater(reactor, 0.1)
+            resource.answer()
+        count, end = yield fetching
+        self.assertEqual(end, "FIN")
+        self.assertGreater(count, 3 * len(b"answer to "))
+
+    @inlineCallbacks
     def test_earlyAnswer(self) -> Any:
         """
         A 413 reaches a client that goes on uploading 100 MB; bare Twisted's

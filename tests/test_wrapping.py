@@ -417,6 +417,20 @@ class WrappingTests(SocketTestCase):
         self.check(server, TerminationPolicy())
 
     @inlineCallbacks
+    def test_aroundAndInWrapper(self) -> Any:
+        """
+        C{term:} around a wrapper around C{term:}: the outer one counts, and
+        the application is told of the end, and how it came.
+        """
+        for protocol in (Answer, MixedAnswer):
+            server = Counting(protocol)
+            both = serverFromString(
+                reactor, "term:haproxy:term:tcp:0:interface=127.0.0.1"
+            )
+            yield self.exchange(server, Counting(ProxyAsk), both)
+            self.assertEqual(len(server.reports), protocol is MixedAnswer)
+
+    @inlineCallbacks
     def test_refused(self) -> Any:
         """
         A factory that builds no protocol refuses the connection.
