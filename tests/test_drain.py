@@ -376,6 +376,7 @@ class ClockTests(SynchronousTestCase):
         wire = Wire(self.clock)
         wire.protocol = protocol
         protocol.makeConnection(wire)
+        self.clock.advance(1)
         return wire
 
     def drain(self) -> None:
@@ -409,6 +410,21 @@ class ClockTests(SynchronousTestCase):
         self.assertEqual(report.slowest, ("peer", 5.0))
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.assertRegex(str(report), r"drained 1 connections in 5\.000 s; 1 aborted")
+
+    def test_new(self) -> None:
+        """
+        A connection that has just been made may still send its first request.
+        """
+        self.serve()
+        self.connect()
+        protocol = self.endpoint.factory.buildProtocol(None)
+        wire = Wire(self.clock)
+        protocol.makeConnection(wire)
+        self.drain()
+        self.clock.pump([0, 0, 0.4])
+        self.assertEqual(wire.calls, [])
+        self.clock.advance(0.1)
+        self.assertEqual(wire.calls, ["resumeProducing", "loseWriteConnection"])
 
     def test_drainRaises(self) -> None:
         """

@@ -25,6 +25,9 @@ _log = Logger()
 
 #: Microseconds that systemd is asked for while the drain makes progress.
 _EXTENSION = 10_000_000
+#: A connection is new for so long (seconds), and its first request may still be
+#: on its way: it is not ended before that.
+_NEW = 0.5
 
 
 class LiveFactory(TerminatingFactory):
@@ -93,7 +96,7 @@ class Drainer:
         self._clock = clock
         self._timeout = timeout
         self._delay = delay
-        self._live: dict[Any, Callable[[Any], None]] = {}
+        self._live: dict[Any, tuple[Callable[[Any], None], float]] = {}
         self._ports: list[CarefulPort] = []
         self._calls: list[IDelayedCall] = []
         self._report: Waiters[DrainReport] = Waiters()
@@ -123,10 +126,10 @@ class Drainer:
         """
         A connection is made; C{end} ends it when its work is done.
         """
-        self._live[transport] = end
+        self._live[transport] = end, self._clock.seconds()
         transport.whenTerminated().addCallback(self._ended, transport)
         if self._ending:
-            self._later(0, lambda: self._endOne(transport, end))
+            self._endOne(transport)
 
     def whenIdle(self, what: Callable[[], object]) -> None:
         """
@@ -178,10 +181,17 @@ class Drainer:
 
     def _endAll(self) -> None:
         self._ending = True
-        for transport, end in list(self._live.items()):
-            self._endOne(transport, end)
+        for transport in list(self._live):
+            self._endOne(transport)
 
-    def _endOne(self, transport: Any, end: Callable[[Any], None]) -> None:
+    def _endOne(self, transport: Any) -> None:
+        if transport not in self._live:
+            return
+        end, made = self._live[transport]
+        left = made + _NEW - self._clock.seconds()
+        if left > 0:
+            self._later(left, lambda: self._endOne(transport))
+            return
         try:
             end(transport)
         except Exception:  # an application's; the others are not to suffer
