@@ -13,7 +13,7 @@ import time
 from typing import Any, Callable, Optional
 
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
@@ -121,7 +121,22 @@ def nothing(*args: object) -> None:
 
 
 class SocketTestCase(TestCase):
+    """
+    @cvar patience: seconds that L{until} waits.
+    """
+
     timeout = 60
+    patience: float = SECONDS
+
+    @inlineCallbacks
+    def until(self, condition: Callable[[], Any]) -> Any:
+        """
+        Wait for something to come true.
+        """
+        deadline = reactor.seconds() + self.patience
+        while not condition():
+            self.assertLess(reactor.seconds(), deadline, "nothing happens")
+            yield deferLater(reactor, 0.01)
 
     def listen(self, factory: Any) -> int:
         # A client has its FIN before the server has the acknowledgement of it.

@@ -135,13 +135,6 @@ class AbortTests(SocketTestCase):
         )
 
     @inlineCallbacks
-    def until(self, condition: Callable[[], bool]) -> Any:
-        deadline = reactor.seconds() + SECONDS
-        while not condition():
-            self.assertLess(reactor.seconds(), deadline)
-            yield deferLater(reactor, 0.01)
-
-    @inlineCallbacks
     def aborts(
         self,
         script: Callable[[socket.socket], tuple[int, str]],

@@ -10,7 +10,7 @@ import os
 import resource
 import socket
 from collections import Counter
-from typing import Any, Callable
+from typing import Any
 from unittest import SkipTest
 
 from twisted.internet import reactor
@@ -73,13 +73,6 @@ class StuckTests(SocketTestCase):
             raise SkipTest(f"RLIMIT_NOFILE is {hard}, and {needed} are needed")
         resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
         self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
-
-    @inlineCallbacks
-    def until(self, condition: Callable[[], bool]) -> Any:
-        deadline = reactor.seconds() + SECONDS
-        while not condition():
-            self.assertLess(reactor.seconds(), deadline)
-            yield deferLater(reactor, 0.05)
 
     @inlineCallbacks
     def test_thousand(self) -> Any:

@@ -257,13 +257,6 @@ class DrainTests(SocketTestCase):
             self.assertEqual(sum(report.outcomes.values()), 4)
 
     @inlineCallbacks
-    def until(self, condition: Any) -> Any:
-        deadline = reactor.seconds() + SECONDS
-        while not condition():
-            self.assertLess(reactor.seconds(), deadline)
-            yield deferLater(reactor, 0.01)
-
-    @inlineCallbacks
     def receives(self, client: socket.socket, header: bytes, body: bytes) -> Any:
         """
         The response has that header and, unchunked, that body; then comes FIN.

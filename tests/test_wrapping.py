@@ -50,7 +50,7 @@ from twisted_term.interfaces import IHold, ITerminableTransport, ITerminationLis
 from twisted_term.strings import TermParser
 from twisted_term.transport import TerminatingTransport
 
-from .support import SECONDS, SocketTestCase
+from .support import SocketTestCase
 
 _SIZE = 1_000_000
 _FIRST = TerminationPolicy(lingerTime=11)
@@ -197,15 +197,6 @@ class WrappingTests(SocketTestCase):
     """
     A server and a client in this process, over TCP.
     """
-
-    patience = SECONDS
-
-    @inlineCallbacks
-    def until(self, condition: Callable[[], Any]) -> Any:
-        deadline = reactor.seconds() + self.patience
-        while not condition():
-            self.assertLess(reactor.seconds(), deadline, "nothing happens")
-            yield deferLater(reactor, 0.01)
 
     @inlineCallbacks
     def exchange(
