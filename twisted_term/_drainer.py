@@ -41,11 +41,10 @@ class LiveFactory(TerminatingFactory):
         super().__init__(factory, policy)
         self._drainer = drainer
 
-    def buildProtocol(self, addr: Any) -> Any:
-        built = super().buildProtocol(addr)
-        if built is not None:
-            built.connected = self._connected
-        return built
+    def _gate(self, application: Any) -> Any:
+        gate = super()._gate(application)
+        gate.connected = self._connected
+        return gate
 
     def _connected(self, transport: Any) -> None:
         self._drainer.connected(transport, self._end)

@@ -4,14 +4,15 @@ What stands between a wrapped transport and the application's protocol.
 
 from __future__ import annotations
 
+import sys
 from operator import attrgetter
 from typing import Any, Callable, Optional
 
 from twisted.internet.interfaces import (
     IHalfCloseableProtocol,
+    IHandshakeListener,
     ILoggingContext,
     IProtocol,
-    ISSLTransport,
 )
 from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
@@ -51,6 +52,8 @@ class Gate:
 
     def __init__(self, application: Any) -> None:
         self.application = self.receiver = application
+        if IHandshakeListener.providedBy(application):
+            alsoProvides(self, IHandshakeListener)
 
     def makeConnection(self, transport: object) -> None:
         raise RuntimeError("a Gate is connected when it is made")
@@ -65,6 +68,9 @@ class Gate:
         prefix = getattr(application, "logPrefix", None)
         return prefix() if prefix is not None else type(application).__name__
 
+    def handshakeCompleted(self) -> None:
+        self.application.handshakeCompleted()
+
     def readConnectionLost(self) -> None:
         self.transport._peerFin()
 
@@ -78,21 +84,44 @@ class Gate:
 
 def bottom(transport: Any) -> Any:
     """
-    What lies beneath the wrappers around a transport, or around a
-    L{TerminatingTransport}; TLS, which is one, stays.
+    What lies beneath the wrappers around a transport, TLS among them, or
+    around a L{TerminatingTransport}.
     """
-    while isinstance(transport, ProtocolWrapper) and not (
-        ISSLTransport.providedBy(transport)
-    ):
+    while isinstance(transport, ProtocolWrapper):
         transport = transport.transport
     return transport
+
+
+def isTLS(wrapper: object) -> bool:
+    """
+    Is it Twisted's TLS?  Who has one has loaded it; nobody else has to.
+    """
+    module = sys.modules.get("twisted.protocols.tls")
+    return module is not None and isinstance(wrapper, module.TLSMemoryBIOProtocol)
+
+
+def innermostTLS(protocol: Any) -> Any:
+    """
+    The last TLS among the wrappers around a protocol, or C{None}.
+    """
+    found = None
+    while isinstance(protocol, ProtocolWrapper):
+        if isTLS(protocol):
+            found = protocol
+        protocol = protocol.wrappedProtocol
+    return found
 
 
 def tellHalfClose(wrapper: Any, gate: Gate) -> None:
     """
     Let a wrapper, which knows nothing of half-close, pass it on: the
-    transport looks to the outermost one for it.
+    transport looks to the outermost one for it.  So do what Twisted's client
+    endpoints put around a protocol: of the interfaces that it provides they
+    pass on the last one only.
     """
+    outermost = getattr(bottom(wrapper), "protocol", gate)
+    if not IHalfCloseableProtocol.providedBy(outermost):
+        alsoProvides(outermost, IHalfCloseableProtocol)
     while isinstance(wrapper, ProtocolWrapper):
         alsoProvides(wrapper, IHalfCloseableProtocol)
         wrapper.readConnectionLost = gate.readConnectionLost  # type: ignore
@@ -100,4 +129,4 @@ def tellHalfClose(wrapper: Any, gate: Gate) -> None:
         wrapper = wrapper.transport
 
 
-__all__ = ["Gate", "Receiver", "bottom", "tellHalfClose"]
+__all__ = ["Gate", "Receiver", "bottom", "innermostTLS", "isTLS", "tellHalfClose"]

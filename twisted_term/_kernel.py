@@ -1,12 +1,5 @@
 """
-What the kernel, and Twisted's send buffer, know of a connection.
-
-The only module that looks below the public interfaces, and why:
-
-- C{dataBuffer}, C{offset} and C{_tempDataLen} of
-  L{twisted.internet.abstract.FileDescriptor}: Twisted has no public way to
-  ask how many written bytes have not reached the kernel, and a report that
-  calls bytes delivered which never left the process would be wrong.
+What the kernel knows of a connection.
 """
 
 from __future__ import annotations
@@ -80,20 +73,6 @@ def isTCP(skt: object) -> bool:
     )
 
 
-def unsentBytes(transport: object) -> int:
-    """
-    Bytes that wait in a Twisted transport's own buffer; 0 where it has none.
-    """
-    try:
-        return (
-            len(transport.dataBuffer)  # type: ignore[attr-defined]
-            - transport.offset  # type: ignore[attr-defined]
-            + transport._tempDataLen  # type: ignore[attr-defined]
-        )
-    except (AttributeError, TypeError):
-        return 0
-
-
 def reset(skt: object) -> None:
     """
     Send RST now, and leave no TIME_WAIT; unsent and unread data is lost.
@@ -118,4 +97,4 @@ def reset(skt: object) -> None:
         pass
 
 
-__all__ = ["SendQueue", "isTCP", "reset", "sendQueue", "unsentBytes"]
+__all__ = ["SendQueue", "isTCP", "reset", "sendQueue"]

@@ -73,6 +73,7 @@ class Input(Enum):
     LOSE = "loseConnection()"
     ABORT = "abortConnection()"
     DEADLINE = "terminate()'s deadline"
+    HANDSHAKE_EXPIRED = "handshakeTimeout"
     WORK_DONE = "no producer and no hold left"
     FIN_SENT = "our FIN is out"
     PEER_FIN = "the peer's FIN"
@@ -150,7 +151,8 @@ def _table() -> dict[tuple[Node, Input], Step]:
         if node.ended:
             continue
         table[node, I.LOST] = (N.CLOSED, ())
-        table[node, I.ABORT] = table[node, I.DEADLINE] = (N.ABORTED, (O.RESET,))
+        for asked in (I.ABORT, I.DEADLINE, I.HANDSHAKE_EXPIRED):
+            table[node, asked] = (N.ABORTED, (O.RESET,))
         if node.state is not State.OPEN:
             table[node, I.FLUSH_EXPIRED] = (N.ABORTED, (O.RESET,))
         if node.flushing:

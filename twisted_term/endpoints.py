@@ -17,7 +17,7 @@ from zope.interface import implementer
 from ._drainer import Drainer, LiveFactory
 from ._signals import signalDrain
 from .policy import TerminationPolicy
-from .protocol import TerminatingFactory
+from .protocol import TerminatingFactory, handOut
 
 #: Seconds; fits into the 30 seconds that Kubernetes gives a pod.
 DRAIN_TIMEOUT = 25.0
@@ -122,7 +122,7 @@ class TerminatingClientEndpoint:
             return self.endpoint.connect(factory)
         wrapped = TerminatingFactory(factory, self.policy)
         connecting: Deferred[Any] = self.endpoint.connect(wrapped)
-        return connecting.addCallback(lambda built: built.application)
+        return connecting.addCallback(handOut)
 
 
 __all__ = ["TerminatingClientEndpoint", "TerminatingServerEndpoint"]

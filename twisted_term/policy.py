@@ -16,7 +16,8 @@ Limit = Union[float, int, None]
 class TerminationPolicy:
     """
     The limits on a connection that is ending.  C{None} means no limit.  Time
-    is in seconds, and no limit applies before an end was asked for.
+    is in seconds, and but for C{handshakeTimeout} no limit applies before an
+    end was asked for.
 
     The defaults are those that the large HTTP servers have settled on:
 
@@ -38,6 +39,8 @@ class TerminationPolicy:
         arrived for so long; while the application has paused reading,
         C{workTimeout} counts instead.  60, as Linux's C{tcp_fin_timeout}, see
         tcp(7).
+    @ivar handshakeTimeout: abort when a TLS handshake takes longer.  60, as
+        nginx's C{ssl_handshake_timeout} and C{client_header_timeout}.
 
     @raise ValueError: for a value out of range.
     @raise TypeError: for a value that is no number.
@@ -49,6 +52,7 @@ class TerminationPolicy:
     lingerIdle: Optional[float] = 5.0
     lingerBytes: Optional[int] = None
     halfCloseIdle: Optional[float] = 60.0
+    handshakeTimeout: Optional[float] = 60.0
 
     def __post_init__(self) -> None:
         for name in policyOptions:

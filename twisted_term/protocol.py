@@ -4,6 +4,7 @@ Putting a L{TerminatingTransport} before a protocol: by mixin or by factory.
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Any, Callable, Optional
 
 from twisted.internet.interfaces import IProtocolNegotiationFactory, IReactorTime
@@ -11,7 +12,7 @@ from twisted.protocols.policies import WrappingFactory
 from twisted.python.failure import Failure
 from zope.interface import alsoProvides, implementer
 
-from ._gate import Gate, bottom
+from ._gate import Gate, bottom, innermostTLS
 from .interfaces import ITerminableTransport, ITerminationListener
 from .policy import TerminationPolicy
 from .report import Termination
@@ -122,11 +123,32 @@ class TerminatingFactory(WrappingFactory):
         built: Any = self.wrappedFactory.buildProtocol(addr)
         if built is None:
             return None
-        if not isinstance(built, _Connecting):
-            return _Connecting(built, self.policy, self.clock)
-        if built.policy is None:
-            built.policy = self.policy
+        tls = innermostTLS(built)
+        if tls is None:
+            return self._gate(built)
+        # The application is to see the ends of TLS, not those beneath it.
+        tls.wrappedProtocol = self._gate(tls.wrappedProtocol)
         return built
 
+    def _gate(self, application: Any) -> _Connecting:
+        if not isinstance(application, _Connecting):
+            return _Connecting(application, self.policy, self.clock)
+        if application.policy is None:
+            application.policy = self.policy
+        return application
 
-__all__ = ["TerminatingFactory", "TerminationMixin"]
+
+def handOut(built: Any) -> Any:
+    """
+    What the wrapped factory has built, as it was before the gate came in.
+    """
+    if isinstance(built, Gate):
+        return built.application
+    # A TLS with the gate inside: its owner looks for the protocol there.
+    shown = copy(built)
+    if isinstance(shown.wrappedProtocol, Gate):
+        shown.wrappedProtocol = shown.wrappedProtocol.application
+    return shown
+
+
+__all__ = ["TerminatingFactory", "TerminationMixin", "handOut"]

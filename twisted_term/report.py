@@ -25,6 +25,8 @@ class Outcome(Enum):
     DEADLINE_EXPIRED = "deadline expired"  #: reset at C{terminate}'s deadline
     ABORTED = "aborted"  #: reset by C{abortConnection}
     RESET_BY_PEER = "reset by peer"  #: RST, or the kernel gave up on the peer
+    TRUNCATED = "truncated"  #: TLS: FIN without close_notify while we were reading
+    TLS_FAILED = "TLS failed"  #: no handshake, no verification, or no TLS at all
     LOST = "lost"  #: closed from outside: the reactor stopped, or an exception
 
 
@@ -54,6 +56,11 @@ class Termination:
         the end was asked for with no work in flight.
     @ivar seconds: seconds spent in each state.
     @ivar reason: what C{connectionLost} was given.
+    @ivar closeNotifySent: has our close_notify left this process, behind all
+        that was written?  C{None} without TLS.
+    @ivar closeNotifyReceived: has the peer's come?  If not, what was received
+        may be cut off, by whoever can forge a FIN (RFC 8446, 6.1): it is
+        complete only if the protocol above TLS says so.
     """
 
     outcome: Outcome
@@ -64,6 +71,8 @@ class Termination:
     writesDropped: int
     seconds: Mapping[State, float]
     reason: Failure
+    closeNotifySent: Optional[bool] = None
+    closeNotifyReceived: Optional[bool] = None
 
     def __str__(self) -> str:
         delivered = {
@@ -85,6 +94,12 @@ class Termination:
         ):
             if count:
                 parts.append(f"{count} {what}")
+        for seen, what in (
+            (self.closeNotifySent, "no close_notify sent"),
+            (self.closeNotifyReceived, "no close_notify received"),
+        ):
+            if seen is False:
+                parts.append(what)
         spent = ", ".join(
             f"{state.value} {seconds:.3f} s" for state, seconds in self.seconds.items()
         )

@@ -4,6 +4,7 @@ The transport that an application writes to: the shell around the machine.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from typing import Any, Callable, Optional
 from weakref import WeakKeyDictionary
@@ -14,8 +15,8 @@ from twisted.internet.interfaces import (
     IDelayedCall,
     IHalfCloseableDescriptor,
     IHalfCloseableProtocol,
+    IHandshakeListener,
     IReactorTime,
-    ISSLTransport,
 )
 from twisted.internet.main import CONNECTION_DONE
 from twisted.logger import Logger
@@ -25,6 +26,7 @@ from zope.interface import directlyProvides, implementer, providedBy
 from . import _kernel
 from ._gate import Gate, Receiver, bottom, tellHalfClose
 from ._machine import Input, Node, Output, State, step
+from ._private import unsentBytes
 from ._watch import Watch
 from ._work import Hold, isIdle
 from .interfaces import ITerminableTransport, ITerminationListener
@@ -34,6 +36,7 @@ from .report import Initiator, Outcome, Termination
 _OUTCOMES = {
     Input.ABORT: Outcome.ABORTED,
     Input.DEADLINE: Outcome.DEADLINE_EXPIRED,
+    Input.HANDSHAKE_EXPIRED: Outcome.TLS_FAILED,
     Input.FLUSH_EXPIRED: Outcome.FLUSH_EXPIRED,
     Input.LINGER_EXPIRED: Outcome.LINGER_EXPIRED,
 }
@@ -63,6 +66,9 @@ class TerminatingTransport:
     _holds = 0
     _sealed = False
     _readPaused = False
+    _tls: Any = None
+    _handshake: Optional[IDelayedCall] = None
+    _truncated = False
     _outcome: Optional[Outcome] = None
     _initiator: Optional[Initiator] = None
     _atEnd: Optional[tuple[int, bool]] = None
@@ -122,6 +128,16 @@ class TerminatingTransport:
             below.connectionLost = self._losing
         if below is not wrapped:
             tellHalfClose(wrapped, gate)
+            self._takeTLS(wrapped)
+        elif IHandshakeListener.providedBy(gate):
+            tellHalfClose(wrapped, gate)
+
+    def _takeTLS(self, wrapper: Any) -> None:
+        # Who has one has loaded it; nobody else has to.
+        if "twisted.protocols.tls" in sys.modules:
+            from ._tls import layersOf
+
+            self._tls = layersOf(wrapper, self, self._halfCloseBelow)
 
     def _provide(self) -> None:
         provided = providedBy(self.wrapped)
@@ -199,6 +215,19 @@ class TerminatingTransport:
         See L{ITerminableTransport.abortConnection}.
         """
         self._input(Input.ABORT)
+
+    def startTLS(self, *args: Any, **kwargs: Any) -> None:
+        """
+        See L{twisted.internet.interfaces.ITLSTransport.startTLS}.  From now on
+        the two ends of the connection are those of TLS.
+        """
+        self.wrapped.startTLS(*args, **kwargs)
+        self._provide()
+        tls = getattr(self._below, "protocol", None)
+        tellHalfClose(tls, self._gate)
+        self._takeTLS(tls)
+        if self._tls is not None:
+            self._handshaking()
 
     def terminate(self, timeout: Optional[float] = None) -> Deferred[Termination]:
         """
@@ -406,12 +435,17 @@ class TerminatingTransport:
     # The machine.
 
     def _peerFin(self) -> None:
-        half = IHalfCloseableProtocol.providedBy(self._protocol)
+        if self._tls is not None:
+            self._peerFinOverTLS(self._tls)
         self._inPeerFin = True
         try:
-            self._input(Input.PEER_FIN_HALF if half else Input.PEER_FIN)
+            self._peerDone()
         finally:
             self._inPeerFin = False
+
+    def _peerDone(self) -> None:
+        half = IHalfCloseableProtocol.providedBy(self._protocol)
+        self._input(Input.PEER_FIN_HALF if half else Input.PEER_FIN)
 
     def _input(self, event: Input) -> None:
         before = self._node
@@ -453,6 +487,57 @@ class TerminatingTransport:
         if self._node.flushing:
             self._startWatch()
 
+    # What TLS tells.
+
+    def _peerFinOverTLS(self, tls: Any) -> None:
+        if not tls.handshakeDone:
+            # A probe, perhaps; unless it was we who wanted no more of it.
+            tls.failed |= self._initiator is None or tls.unencrypted > 0
+        elif not tls.closeNotifyReceived:
+            self._truncated = not (self.disconnecting or self._node.peerDone)
+        tls.peerFin()
+
+    def _closeNotify(self) -> None:
+        self._peerDone()
+
+    def _handshaking(self) -> None:
+        limit = self.policy.handshakeTimeout
+        if self._handshake is None and limit is not None and not self._node.ended:
+            self._handshake = self._clock.callLater(limit, self._handshakeExpired)
+
+    def _handshakeExpired(self) -> None:
+        self._handshake = None
+        self._input(Input.HANDSHAKE_EXPIRED)
+
+    def _handshakeDone(self) -> None:
+        call, self._handshake = self._handshake, None
+        if call is not None:
+            call.cancel()
+
+    def _tlsFailed(self) -> None:
+        """
+        Nothing can be sent any more, but for the alert that says why; a
+        lingering close sees to it that the peer has that.
+        """
+        if self._initiator is None:
+            self._initiator = Initiator.PEER
+        self._handshakeDone()
+        self._sealed = True
+        self._unbindWrites()
+        self._stopProducer()
+        self._input(Input.LOSE)
+        self._input(Input.WORK_DONE)
+
+    def _stopProducer(self) -> None:
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            # Twisted would tell it, and not come to an end if that raises.
+            self.wrapped.unregisterProducer()
+            try:
+                producer.stopProducing()
+            except Exception:
+                _log.failure("{producer} has failed to stop", producer=producer)
+
     def _startWatch(self) -> None:
         if self._watch is None:
             self._watch = Watch(self, self._clock)
@@ -469,21 +554,31 @@ class TerminatingTransport:
             # An idle one: Twisted would go on asking it for more.
             self._producer = None
             self.wrapped.unregisterProducer()
-        if self._halfCloses():
-            self.wrapped.loseWriteConnection()
+        if self._tls is not None:
+            self._tls.halfClose()  # and then what is below
         else:
-            # No FIN of its own here (TLS has a close_notify to send first):
-            # the wrapped transport's own flush and close is all there is.
-            self.wrapped.loseConnection()
+            self._halfCloseBelow()
 
-    def _halfCloses(self) -> bool:
-        return self._isDescriptor() and not ISSLTransport.providedBy(self.wrapped)
+    def _halfCloseBelow(self) -> None:
+        if self._isDescriptor():
+            self._below.loseWriteConnection()
+        else:
+            # No FIN of its own here: the wrapped transport's own flush and
+            # close is all there is.
+            self._closeBelow()
+
+    def _closeBelow(self) -> None:
+        if self._tls is not None:
+            # Twisted's TLS does not bear to be lost while it reads.
+            self._clock.callLater(0, self._tls.close)
+        else:
+            self.wrapped.loseConnection()
 
     def _discard(self) -> None:
         self._gate.receiver = Receiver(self, None)
         # A peer that is still sending must neither deadlock our flush nor
         # find a closed socket, so reading goes on, paused or not.
-        if self._halfCloses():
+        if self._isDescriptor():
             self.wrapped.resumeProducing()
 
     def _watchHalfClosed(self) -> None:
@@ -494,7 +589,7 @@ class TerminatingTransport:
         queue = self._sendQueue()
         if queue is None or not queue.unacknowledged:
             if queue is not None:
-                self._atEnd = 0, queue.gone
+                self._atEnd = self._unsent(), queue.gone
             self._input(Input.ACKNOWLEDGED)
         else:
             self._startWatch()
@@ -516,7 +611,7 @@ class TerminatingTransport:
             # just read; loseConnection would come to the same a turn later.
             self._below.connectionLost(_DONE)
         else:
-            self.wrapped.loseConnection()
+            self._closeBelow()
 
     def _reset(self) -> None:
         self._remember()
@@ -524,7 +619,13 @@ class TerminatingTransport:
         self._gate.receiver = Receiver(self, None)
         if skt is not None:
             _kernel.reset(skt)
-        self.wrapped.abortConnection()
+        if self._tls is not None:
+            self._tls.abort()
+        abort = getattr(self._below, "abortConnection", None)
+        if abort is not None:
+            abort()
+        else:
+            self._closeBelow()
 
     # What the kernel knows, and the end.
 
@@ -535,7 +636,8 @@ class TerminatingTransport:
         return _kernel.sendQueue(self._handle(), self._finSent)
 
     def _unsent(self) -> int:
-        return _kernel.unsentBytes(self._below)
+        encrypted = unsentBytes(self._below)
+        return encrypted if self._tls is None else encrypted + self._tls.unencrypted
 
     def _remember(self) -> None:
         """
@@ -545,6 +647,8 @@ class TerminatingTransport:
             queue = self._sendQueue()
             if queue is not None:
                 self._atEnd = queue.unacknowledged + self._unsent(), queue.gone
+            if self._tls is not None and self._unsent():
+                self._tls.closeNotifySent = False
 
     def _losing(self, reason: Failure) -> None:
         if isinstance(reason.value, ConnectionLost):
@@ -554,14 +658,7 @@ class TerminatingTransport:
             self._sendQueue()
         self._remember()
         self._lost(reason)
-        producer, self._producer = self._producer, None
-        if producer is not None:
-            # Twisted would tell it, and not come to an end if that raises.
-            self.wrapped.unregisterProducer()
-            try:
-                producer.stopProducing()
-            except Exception:
-                _log.failure("{producer} has failed to stop", producer=producer)
+        self._stopProducer()
         if self._lostBelow is not None:
             lost, self._lostBelow = self._lostBelow, None
             del self._below.connectionLost
@@ -571,7 +668,7 @@ class TerminatingTransport:
         if self._node.ended:
             return
         if isinstance(reason.value, ConnectionDone) and (
-            self._node.peerDone or not self._halfCloses()
+            self._node.peerDone or not self._isDescriptor()
         ):
             self._outcome = Outcome.CLEAN
         elif isinstance(reason.value, ConnectionLost) and (
@@ -587,9 +684,11 @@ class TerminatingTransport:
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+        self._handshakeDone()
         count = None if self._atEnd is None else self._atEnd[0]
+        tls, self._tls = self._tls, None
         self._report = report = Termination(
-            outcome=self._outcome or Outcome.CLEAN,
+            outcome=self._outcomeOver(tls),
             initiator=self._initiator or Initiator.PEER,
             delivered=None if count is None else count == 0,
             bytesUnacknowledged=count,
@@ -597,7 +696,11 @@ class TerminatingTransport:
             writesDropped=self._writesDropped,
             seconds=self._seconds or {},
             reason=reason,
+            closeNotifySent=tls and tls.closeNotifySent,
+            closeNotifyReceived=tls and tls.closeNotifyReceived,
         )
+        if tls is not None:
+            tls.detach()
         application = self._protocol
         waiting, self._waiting = self._waiting, None
         self._producer = None
@@ -620,6 +723,15 @@ class TerminatingTransport:
             # No cycle is left, so that nothing waits for the collector.
             self._protocol = self._gate.receiver = self._gate.application = None
             self._gate.transport = None
+
+    def _outcomeOver(self, tls: Any) -> Outcome:
+        outcome = self._outcome or Outcome.CLEAN
+        if outcome in (Outcome.CLEAN, Outcome.LINGER_EXPIRED, Outcome.LOST):
+            if tls is not None and tls.failed:
+                return Outcome.TLS_FAILED
+            if self._truncated and outcome is Outcome.CLEAN:
+                return Outcome.TRUNCATED
+        return outcome
 
 
 _PERFORM: dict[Output, Callable[[TerminatingTransport], None]] = {

@@ -1,0 +1,235 @@
+"""
+TLS whose two directions end each on its own.
+
+L{twisted.protocols.tls.TLSMemoryBIOProtocol} answers the peer's close_notify
+at once and closes, whatever the application has still to write; after its own
+it waits for the peer's without a bound; and a C{loseWriteConnection} passes it
+by, so that the FIN comes without a close_notify, and the bytes that it has
+not encrypted yet are lost.  A L{TLSLayer} stands between it and its OpenSSL
+connection, and makes the two close_notify alerts two events (RFC 8446, 6.1):
+"this does not have any effect on the read side of the sender's connection".
+
+Only loaded where there is TLS, which the core does not need.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any, Callable, Optional, Protocol
+
+from OpenSSL.SSL import SENT_SHUTDOWN, Error, WantReadError, ZeroReturnError
+from twisted.protocols.policies import ProtocolWrapper
+from twisted.protocols.tls import TLSMemoryBIOProtocol
+
+from ._private import replaceConnection, unencryptedBytes
+
+_RECORDS = 1 << 15
+
+
+class Owner(Protocol):
+    """
+    What a L{TLSLayer} needs of the transport that it belongs to.
+    """
+
+    def loseConnection(self) -> None: ...
+    def _handshaking(self) -> None: ...
+    def _handshakeDone(self) -> None: ...
+    def _closeNotify(self) -> None: ...
+    def _tlsFailed(self) -> None: ...
+    def _arrived(self, count: int, discarded: bool) -> None: ...
+
+
+class TLSLayer:
+    """
+    What a C{TLSMemoryBIOProtocol} takes for its OpenSSL connection.
+
+    @ivar close: close the transport beneath, without more of TLS.
+    @ivar handshakeDone: has the handshake come to its end?
+    @ivar failed: has TLS given the connection up?
+    @ivar closeNotifySent: is our close_notify behind what was written?
+    @ivar closeNotifyReceived: has the peer's come?
+    """
+
+    handshakeDone = False
+    failed = False
+    closeNotifySent = False
+    closeNotifyReceived = False
+    _aborted = False
+    _closing = False
+    _isShut = False
+    _peerGone = False
+
+    def __init__(
+        self,
+        tls: Any,  # TLSMemoryBIOProtocol, whose methods are replaced
+        owner: Owner,
+        halfCloseBeneath: Callable[[], None],
+        close: Optional[Callable[[], None]],
+    ) -> None:
+        """
+        @param halfCloseBeneath: called when our close_notify is written.
+        @param close: C{None} where this is the lowest TLS.
+        """
+        self._tls = tls
+        self._owner = owner
+        self._connection = connection = tls.getHandle()
+        # Whatever is called once for each record goes straight through.
+        self.send = connection.send
+        self.bio_read = connection.bio_read
+        self.bio_write = connection.bio_write
+        self._beneath = tls.transport
+        self._halfCloseBeneath = halfCloseBeneath
+        self.close = close or self._beneath.loseConnection
+        replaceConnection(tls, self)
+        # Twisted ends the transport beneath when TLS has failed; and somebody
+        # who holds either of the two in hand may end it.
+        self._beneath.loseConnection = self._endBeneath
+        tls.loseConnection = owner.loseConnection
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+    @property
+    def unencrypted(self) -> int:
+        """
+        Bytes that were written, and are not encrypted yet.
+        """
+        return unencryptedBytes(self._tls)
+
+    def halfClose(self) -> None:
+        """
+        close_notify behind all that was written, and then what stands for it
+        beneath.  Before the handshake is done none can be sent: what was
+        written waits for it, and where nothing was, nothing can be truncated.
+        """
+        self._closing = True
+        possible = self.handshakeDone or (not self._peerGone and self.unencrypted)
+        if possible and not self.failed:
+            type(self._tls).loseConnection(self._tls)
+        else:
+            self._shut()
+
+    def peerFin(self) -> None:
+        """
+        The peer's FIN has come: no handshake will finish.
+        """
+        self._peerGone = True
+        if self._closing and not self.handshakeDone:
+            self._shut()
+
+    def _shut(self) -> None:
+        if not self._isShut:
+            self._isShut = True
+            self._halfCloseBeneath()
+
+    def abort(self) -> None:
+        """
+        Deliver nothing more, and send nothing more.
+        """
+        self._aborted = self._isShut = True
+
+    def detach(self) -> None:
+        """
+        The connection is lost: no cycle is left.
+        """
+        vars(self._beneath).pop("loseConnection", None)
+        vars(self._tls).pop("loseConnection", None)
+
+    def _endBeneath(self) -> None:
+        if self.failed:
+            self._owner._tlsFailed()
+        else:
+            self._owner.loseConnection()
+
+    def _ignore(self, data: bytes) -> int:
+        # OpenSSL would keep it for ever.
+        self._owner._arrived(len(data), True)
+        return len(data)
+
+    def _fail(self) -> None:
+        self.failed = True
+        self.bio_write = self._ignore
+
+    # What TLSMemoryBIOProtocol calls.
+
+    def do_handshake(self) -> None:
+        try:
+            self._connection.do_handshake()
+        except WantReadError:
+            self._owner._handshaking()
+            raise
+        except Error:
+            self._fail()
+            raise
+        self.handshakeDone = True
+        self._owner._handshakeDone()
+
+    def recv(self, size: int) -> bytes:
+        if not self._aborted:
+            try:
+                return self._connection.recv(size)
+            except ZeroReturnError:
+                if not self.closeNotifyReceived:
+                    self.closeNotifyReceived = True
+                    # "Any data received after a closure alert has been
+                    # received MUST be ignored", RFC 8446, 6.1.
+                    self.bio_write = self._ignore
+                    self._owner._closeNotify()
+            except WantReadError:
+                raise
+            except Error:
+                if not self._peerGone:  # else it is the end, without close_notify
+                    self._fail()
+                raise
+        # As far as Twisted is concerned, there is no more to read for now.
+        raise WantReadError
+
+    def bio_shutdown(self) -> None:
+        """
+        The connection beneath is lost.
+        """
+        self._peerGone = True
+        self._connection.bio_shutdown()
+
+    def shutdown(self) -> bool:
+        """
+        All that was written is encrypted.
+
+        @return: C{False}: it is not to close beneath.
+        """
+        if self._closing and not self._isShut:
+            with contextlib.suppress(Error):
+                self._connection.shutdown()
+            self.closeNotifySent = bool(self._connection.get_shutdown() & SENT_SHUTDOWN)
+            with contextlib.suppress(WantReadError):
+                while True:
+                    self._beneath.write(self.bio_read(_RECORDS))
+            self._shut()
+        return False
+
+
+def _layers(wrapped: Any) -> Iterator[TLSMemoryBIOProtocol]:
+    while isinstance(wrapped, ProtocolWrapper):
+        if isinstance(wrapped, TLSMemoryBIOProtocol):
+            yield wrapped
+        wrapped = wrapped.transport
+
+
+def layersOf(
+    wrapped: Any, owner: Owner, halfClose: Callable[[], None]
+) -> Optional[TLSLayer]:
+    """
+    Take hold of each TLS among the wrappers from C{wrapped} down.
+
+    @param halfClose: half-closes what lies beneath them all.
+    @return: the uppermost; C{None} where there is no TLS.
+    """
+    layer = close = None
+    for tls in reversed(list(_layers(wrapped))):
+        layer = TLSLayer(tls, owner, halfClose, close)
+        halfClose, close = layer.halfClose, layer.close
+    return layer
+
+
+__all__ = ["Owner", "TLSLayer", "layersOf"]
