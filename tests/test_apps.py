@@ -5,8 +5,6 @@ twisted.web over HTTP/2.  SIGTERM comes in the middle of their responses.
 
 from __future__ import annotations
 
-import datetime
-import importlib.util
 import os
 import shutil
 import socket
@@ -19,6 +17,7 @@ from unittest import SkipTest
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from .certificates import certificateFile, needs
 from .processes import PORT, Server, connect, receiveAll
 from .support import SECONDS
 
@@ -93,12 +92,6 @@ with httpx.Client(http2=True, verify=False, timeout=20) as client:
         print(response.http_version, flush=True)
         print(sum(map(len, response.iter_raw())))
 """
-
-
-def needs(*modules: str) -> None:
-    for module in modules:
-        if importlib.util.find_spec(module) is None:
-            raise SkipTest(f"{module} is not installed")
 
 
 def script(test: Any, text: str, *arguments: str) -> tuple[str, ...]:
@@ -189,44 +182,13 @@ class HTTP2Tests(SynchronousTestCase):
     HTTP/2 over TLS: the streams that are open finish.
     """
 
-    def certificate(self) -> str:
-        """
-        A key and a self-signed certificate in one file.
-        """
-        needs("cryptography", "OpenSSL", "h2", "priority")
-        from cryptography import x509
-        from cryptography.hazmat.primitives import hashes, serialization
-        from cryptography.hazmat.primitives.asymmetric import ec
-
-        key = ec.generate_private_key(ec.SECP256R1())
-        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-        now = datetime.datetime.now(datetime.timezone.utc)
-        certificate = (
-            x509.CertificateBuilder()
-            .subject_name(name)
-            .issuer_name(name)
-            .public_key(key.public_key())
-            .serial_number(1)
-            .not_valid_before(now)
-            .not_valid_after(now + datetime.timedelta(days=1))
-            .sign(key, hashes.SHA256())
-        )
-        text = key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        ) + certificate.public_bytes(serialization.Encoding.PEM)
-        path = Path(tempfile.mkdtemp(), "certificate.pem")
-        path.write_bytes(text)
-        self.addCleanup(shutil.rmtree, path.parent)
-        return str(path)
-
     def drains(self, client: tuple[str, ...], expected: str) -> None:
         """
         @param client: a command, to which the address is added.
         @param expected: all that it prints.
         """
-        listen = f"term:ssl:0:interface=127.0.0.1:privateKey={self.certificate()}"
+        needs("cryptography", "OpenSSL", "h2", "priority")
+        listen = f"term:ssl:0:interface=127.0.0.1:privateKey={certificateFile(self)}"
         server = Server(self, script(self, _HTTP2, listen))
         address = f"https://127.0.0.1:{server.wait(PORT)[1]}/"
         clients = [

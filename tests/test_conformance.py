@@ -13,14 +13,19 @@ from twisted.internet.endpoints import (
     UNIXServerEndpoint,
     clientFromString,
     serverFromString,
+    wrapClientTLS,
 )
+from twisted.internet.interfaces import IHandshakeListener
 from twisted.internet.protocol import Factory
 from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
+from zope.interface import directlyProvides
 
-from twisted_term import TerminatingServerEndpoint
+from twisted_term import TerminatingClientEndpoint, TerminatingServerEndpoint
 from twisted_term.protocol import TerminatingFactory
 from twisted_term.testing import TerminableTransportTests, memoryPair
+
+from .certificates import clientOptions, serverOptions
 
 
 def only(protocol: Any) -> Any:
@@ -56,6 +61,41 @@ class TCPTests(OnReactor, TestCase):
         return serverFromString(
             reactor, "tcp:0:interface=127.0.0.1"
         ), lambda host: clientFromString(reactor, f"tcp:127.0.0.1:{host.port}")
+
+
+class TLS13Tests(OnReactor, TestCase):
+    """
+    Over TLS, close_notify is what tells the peer of an end.
+    """
+
+    version = "TLSv1_3"
+
+    @inlineCallbacks
+    def makePair(self, server: Any, peer: Any) -> Any:
+        """
+        Before the handshake is done there is nothing to end.
+        """
+        done: list[bool] = []
+        directlyProvides(peer, IHandshakeListener)
+        peer.handshakeCompleted = lambda: done.append(True)
+        yield super().makePair(server, peer)
+        yield self.until(lambda: done)
+
+    def endpoints(self) -> tuple[Any, Callable[[Any], Any]]:
+        from twisted.internet.endpoints import SSL4ServerEndpoint
+
+        options = serverOptions(self.version)
+        server = SSL4ServerEndpoint(reactor, 0, options, interface="127.0.0.1")
+        return server, lambda host: TerminatingClientEndpoint(
+            wrapClientTLS(
+                clientOptions(),
+                clientFromString(reactor, f"tcp:127.0.0.1:{host.port}"),
+            )
+        )
+
+
+class TLS12Tests(TLS13Tests):
+    version = "TLSv1_2"
 
 
 class UNIXTests(OnReactor, TestCase):

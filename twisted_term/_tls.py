@@ -97,18 +97,23 @@ class TLSLayer:
         """
         return unencryptedBytes(self._tls)
 
-    def halfClose(self) -> None:
+    def halfClose(self, wait: bool = False) -> None:
         """
         close_notify behind all that was written, and then what stands for it
         beneath.  Before the handshake is done none can be sent: what was
         written waits for it, and where nothing was, nothing can be truncated.
+
+        @param wait: the application goes on reading: finish the handshake.
         """
         self._closing = True
-        possible = self.handshakeDone or (not self._peerGone and self.unencrypted)
-        if possible and not self.failed:
-            type(self._tls).loseConnection(self._tls)
-        else:
+        handshaking = not self._peerGone and (wait or self.unencrypted > 0)
+        if self.failed or not (self.handshakeDone or handshaking):
             self._shut()
+        elif self.handshakeDone or self.unencrypted:
+            self._closeTLS()
+
+    def _closeTLS(self) -> None:
+        type(self._tls).loseConnection(self._tls)
 
     def peerFin(self) -> None:
         """
@@ -164,6 +169,8 @@ class TLSLayer:
             raise
         self.handshakeDone = True
         self._owner._handshakeDone()
+        if self._closing:
+            self._closeTLS()
 
     def recv(self, size: int) -> bytes:
         if not self._aborted:

@@ -555,7 +555,7 @@ class TerminatingTransport:
             self._producer = None
             self.wrapped.unregisterProducer()
         if self._tls is not None:
-            self._tls.halfClose()  # and then what is below
+            self._tls.halfClose(not self.disconnecting)  # and then what is below
         else:
             self._halfCloseBelow()
 
@@ -657,6 +657,10 @@ class TerminatingTransport:
             # reset which the kernel is still handling; the second one sees it.
             self._sendQueue()
         self._remember()
+        if self._atEnd is None and self._node.peerDone and not self._unsent():
+            # A UNIX socket hangs up as soon as the peer has closed it, and the
+            # reactor takes that for a loss (unix_poll, net/unix/af_unix.c).
+            reason = _DONE
         self._lost(reason)
         self._stopProducer()
         if self._lostBelow is not None:

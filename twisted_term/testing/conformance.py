@@ -69,7 +69,10 @@ class Peer(Protocol):
 
     @ivar received: bytes received.
     @ivar end: C{"FIN"}, C{"lost"} for any other end, or C{None} so far.
+    @ivar lost: has C{connectionLost} been called?
     """
+
+    lost = False
 
     def __init__(self) -> None:
         self.received = 0
@@ -86,6 +89,7 @@ class Peer(Protocol):
 
     def connectionLost(self, reason: Any = None) -> None:
         self.end = self.end or "lost"
+        self.lost = True
 
 
 class TerminableTransportTests:
@@ -153,6 +157,16 @@ class TerminableTransportTests:
         return report
 
     @inlineCallbacks
+    def _close(self, peer: Peer) -> Any:
+        """
+        Leave nothing behind.
+        """
+        if not peer.lost:
+            assert peer.transport is not None
+            peer.transport.loseConnection()
+        yield self.until(lambda: peer.lost)
+
+    @inlineCallbacks
     def test_interface(self) -> Any:
         """
         It provides L{ITerminableTransport}.
@@ -163,6 +177,7 @@ class TerminableTransportTests:
         self._case.assertIs(server.transport.protocol, server)
         peer.transport.loseConnection()
         yield self._ended(server, Outcome.CLEAN, Initiator.PEER)
+        yield self._close(peer)
 
     @inlineCallbacks
     def test_loseConnection(self) -> Any:
@@ -180,6 +195,7 @@ class TerminableTransportTests:
         peer.transport.loseConnection()
         report = yield self._ended(server, Outcome.CLEAN, Initiator.LOCAL)
         self._case.assertEqual(report.writesDropped, 1)
+        yield self._close(peer)
 
     @inlineCallbacks
     def test_earlyAnswer(self) -> Any:
@@ -199,6 +215,7 @@ class TerminableTransportTests:
         report = yield self._ended(server, Outcome.CLEAN, Initiator.LOCAL)
         self._case.assertEqual(server.received, received)
         self._case.assertEqual(report.bytesDiscarded, _MUCH - received)
+        yield self._close(peer)
 
     @inlineCallbacks
     def test_loseWriteConnection(self) -> Any:
@@ -218,6 +235,7 @@ class TerminableTransportTests:
         yield self._ended(server, Outcome.CLEAN, Initiator.LOCAL)
         self._case.assertEqual(server.received, _MUCH)
         self._case.assertEqual((server.readLost, server.writeLost), (1, 1))
+        yield self._close(peer)
 
     @inlineCallbacks
     def test_peerHalfCloses(self) -> Any:
@@ -231,6 +249,7 @@ class TerminableTransportTests:
         yield self.until(lambda: peer.end)
         self._case.assertEqual((peer.received, peer.end), (_MUCH, "FIN"))
         yield self._ended(server, Outcome.CLEAN, Initiator.PEER)
+        yield self._close(peer)
 
     @inlineCallbacks
     def test_peerHalfClosesKnowing(self) -> Any:
@@ -246,7 +265,8 @@ class TerminableTransportTests:
         server.transport.loseConnection()
         yield self.until(lambda: peer.end)
         self._case.assertEqual((peer.received, peer.end), (_MUCH, "FIN"))
-        yield self._ended(server, Outcome.CLEAN, Initiator.LOCAL)
+        yield self._ended(server, Outcome.CLEAN, Initiator.PEER)
+        yield self._close(peer)
 
     @inlineCallbacks
     def test_hold(self) -> Any:
@@ -268,6 +288,7 @@ class TerminableTransportTests:
         self._case.assertEqual((peer.received, peer.end), (4, "FIN"))
         peer.transport.loseConnection()
         yield self._ended(server, Outcome.CLEAN, Initiator.LOCAL)
+        yield self._close(peer)
 
     @inlineCallbacks
     def test_producer(self) -> Any:
@@ -282,6 +303,7 @@ class TerminableTransportTests:
         self._case.assertEqual((peer.received, peer.end), (50 * 65536, "FIN"))
         peer.transport.loseConnection()
         yield self._ended(server, Outcome.CLEAN, Initiator.LOCAL)
+        yield self._close(peer)
 
     @inlineCallbacks
     def test_abortConnection(self) -> Any:
@@ -305,6 +327,7 @@ class TerminableTransportTests:
             getattr(server.transport, call)()
         peer.transport.loseConnection()
         self._case.assertEqual(len(server.reports), 1)
+        yield self._close(peer)
 
     @inlineCallbacks
     def test_peerResets(self) -> Any:
@@ -320,6 +343,7 @@ class TerminableTransportTests:
         self._case.assertIs(report.initiator, Initiator.PEER)
         if self.resets:
             self._case.assertIs(report.outcome, Outcome.RESET_BY_PEER)
+        yield self._close(peer)
 
     @inlineCallbacks
     def test_peerNeverCloses(self) -> Any:
@@ -331,7 +355,7 @@ class TerminableTransportTests:
         server.transport.loseConnection()
         yield self._ended(server, Outcome.LINGER_EXPIRED, Initiator.LOCAL)
         self._case.assertEqual((peer.received, peer.end), (1, "FIN"))
-        peer.transport.loseConnection()
+        yield self._close(peer)
 
     @inlineCallbacks
     def test_terminate(self) -> Any:
@@ -345,7 +369,7 @@ class TerminableTransportTests:
         yield self._ended(server, Outcome.DEADLINE_EXPIRED, Initiator.LOCAL)
         report = yield done
         self._case.assertIs(report, server.reports[0])
-        peer.transport.abortConnection()
+        yield self._close(peer)
 
 
 class _Producer:

@@ -1,0 +1,122 @@
+"""
+A certificate for the TLS tests, and what makes connections of it.
+"""
+
+from __future__ import annotations
+
+import datetime
+import importlib.util
+import ipaddress
+import ssl
+import tempfile
+from functools import cache
+from pathlib import Path
+from shutil import rmtree
+from typing import Any
+
+from twisted.trial.unittest import SkipTest
+
+VERSIONS = "TLSv1_2", "TLSv1_3"
+
+
+def needs(*modules: str) -> None:
+    """
+    Skip the test where one of C{modules} is missing.
+    """
+    for module in modules:
+        if importlib.util.find_spec(module) is None:
+            raise SkipTest(f"{module} is not installed")
+
+
+@cache
+def certificate() -> bytes:
+    """
+    A key and a self-signed certificate for C{localhost}, in PEM.
+    """
+    needs("cryptography", "OpenSSL")
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.datetime.now(datetime.timezone.utc)
+    alternatives = x509.SubjectAlternativeName(
+        [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    )
+    signed = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(alternatives, critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    ) + signed.public_bytes(serialization.Encoding.PEM)
+
+
+def certificateFile(test: Any) -> str:
+    """
+    The path of a file with the two, for as long as C{test} runs.
+    """
+    folder = tempfile.mkdtemp()
+    test.addCleanup(rmtree, folder)
+    path = Path(folder, "certificate.pem")
+    path.write_bytes(certificate())
+    return str(path)
+
+
+def _versions(version: str) -> dict[str, Any]:
+    from twisted.internet.ssl import TLSVersion
+
+    if version == "TLSv1_3":
+        return {"raiseMinimumTo": TLSVersion.TLSv1_3}
+    return {"lowerMaximumSecurityTo": getattr(TLSVersion, version)}
+
+
+def serverOptions(version: str = "TLSv1_3") -> Any:
+    """
+    What a Twisted server makes TLS of.
+    """
+    pem = certificate()
+    from twisted.internet.ssl import CertificateOptions, PrivateCertificate
+
+    loaded = PrivateCertificate.loadPEM(pem)
+    return CertificateOptions(
+        privateKey=loaded.privateKey.original,
+        certificate=loaded.original,
+        **_versions(version),
+    )
+
+
+def clientOptions() -> Any:
+    """
+    What a Twisted client makes TLS of; it trusts the certificate.
+    """
+    pem = certificate()
+    from twisted.internet.ssl import (
+        Certificate,
+        optionsForClientTLS,
+        trustRootFromCertificates,
+    )
+
+    trusted = trustRootFromCertificates([Certificate.loadPEM(pem)])
+    return optionsForClientTLS("localhost", trustRoot=trusted)
+
+
+def context(version: str = "TLSv1_3") -> ssl.SSLContext:
+    """
+    What Python's C{ssl} makes TLS of.
+    """
+    found = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    pem = certificate().decode()
+    found.load_verify_locations(cadata=pem[pem.index("-----BEGIN CERT") :])
+    found.minimum_version = found.maximum_version = ssl.TLSVersion[version]
+    return found
