@@ -48,12 +48,14 @@ class TLSLayer:
     @ivar handshakeDone: has the handshake come to its end?
     @ivar failed: has TLS given the connection up?
     @ivar closeNotifySent: is our close_notify behind what was written?
+    @ivar closeNotifySize: the bytes that it takes, the last ones of all.
     @ivar closeNotifyReceived: has the peer's come?
     """
 
     handshakeDone = False
     failed = False
     closeNotifySent = False
+    closeNotifySize = 0
     closeNotifyReceived = False
     _aborted = False
     _closing = False
@@ -211,7 +213,9 @@ class TLSLayer:
             self.closeNotifySent = bool(self._connection.get_shutdown() & SENT_SHUTDOWN)
             with contextlib.suppress(WantReadError):
                 while True:
-                    self._beneath.write(self.bio_read(_RECORDS))
+                    alert = self.bio_read(_RECORDS)
+                    self.closeNotifySize += len(alert)
+                    self._beneath.write(alert)
             self._shut()
         return False
 

@@ -645,10 +645,16 @@ class TerminatingTransport:
         """
         if self._atEnd is None:
             queue = self._sendQueue()
+            unsent = self._unsent()
             if queue is not None:
-                self._atEnd = queue.unacknowledged + self._unsent(), queue.gone
-            if self._tls is not None and self._unsent():
+                self._atEnd = self._owed(queue.unacknowledged + unsent), queue.gone
+            if self._tls is not None and unsent:
                 self._tls.closeNotifySent = False
+
+    def _owed(self, count: int) -> int:
+        # A close_notify is nothing that the application has written, and who
+        # has closed already answers it with a reset.
+        return count if self._tls is None else max(0, count - self._tls.closeNotifySize)
 
     def _losing(self, reason: Failure) -> None:
         if isinstance(reason.value, ConnectionLost):
@@ -657,9 +663,7 @@ class TerminatingTransport:
             # reset which the kernel is still handling; the second one sees it.
             self._sendQueue()
         self._remember()
-        if self._atEnd is None and self._node.peerDone and not self._unsent():
-            # A UNIX socket hangs up as soon as the peer has closed it, and the
-            # reactor takes that for a loss (unix_poll, net/unix/af_unix.c).
+        if self._node.peerDone and not self._node.ended and self._hangsUp():
             reason = _DONE
         self._lost(reason)
         self._stopProducer()
@@ -667,6 +671,16 @@ class TerminatingTransport:
             lost, self._lostBelow = self._lostBelow, None
             del self._below.connectionLost
             lost(reason)
+
+    def _hangsUp(self) -> bool:
+        """
+        May a loss be no more than the peer's close, with nothing owed to it?
+        Who closes over TLS resets what comes later, our close_notify; and a
+        UNIX socket hangs up at once (unix_poll, net/unix/af_unix.c).
+        """
+        if self._atEnd is None:
+            return self._unsent() == 0
+        return self._tls is not None and self._atEnd[0] == 0
 
     def _lost(self, reason: Failure) -> None:
         if self._node.ended:
