@@ -167,9 +167,10 @@ class TransportTestCase(SynchronousTestCase):
 
     def end(self) -> Any:
         """
-        The wrapped transport does as it was asked.
+        The wrapped transport does as it was asked, if it was only asked.
         """
-        self.wire.connectionLost(Failure(CONNECTION_DONE))
+        if self.wire.protocol is not None:
+            self.wire.connectionLost(Failure(CONNECTION_DONE))
         self.assertEqual(self.application.told.count("lost"), 1)
         self.assertEqual(self.clock.getDelayedCalls(), [])
         return self.reports[0]

@@ -82,6 +82,26 @@ class Gate:
         self.transport._finished(reason)
 
 
+class Own:
+    """
+    The methods of a protocol itself, behind L{intercept}.
+    """
+
+    def __init__(self, protocol: Any) -> None:
+        self.dataReceived = protocol.dataReceived
+        self.connectionLost = protocol.connectionLost
+
+
+def intercept(protocol: Any, gate: Gate) -> None:
+    """
+    Let a gate stand before a protocol that is called by others than its
+    transport, as a Conch channel, iosim, and a test with StringTransport do.
+    """
+    gate.application = gate.receiver = Own(protocol)
+    protocol.dataReceived = lambda data: gate.receiver.dataReceived(data)
+    protocol.connectionLost = gate.connectionLost
+
+
 def bottom(transport: Any) -> Any:
     """
     What lies beneath the wrappers around a transport, TLS among them, or
@@ -129,4 +149,12 @@ def tellHalfClose(wrapper: Any, gate: Gate) -> None:
         wrapper = wrapper.transport
 
 
-__all__ = ["Gate", "Receiver", "bottom", "innermostTLS", "isTLS", "tellHalfClose"]
+__all__ = [
+    "Gate",
+    "Receiver",
+    "bottom",
+    "innermostTLS",
+    "intercept",
+    "isTLS",
+    "tellHalfClose",
+]

@@ -24,7 +24,7 @@ from twisted.python.failure import Failure
 from zope.interface import directlyProvides, implementer, providedBy
 
 from . import _kernel
-from ._gate import Gate, Receiver, bottom, tellHalfClose
+from ._gate import Gate, Receiver, bottom, intercept, tellHalfClose
 from ._machine import Input, Node, Output, State, step
 from ._private import unsentBytes
 from ._watch import Watch
@@ -114,6 +114,8 @@ class TerminatingTransport:
             gate = Gate(protocol)
             name = "wrappedProtocol" if below is not wrapped else "protocol"
             setattr(wrapped, name, gate)
+            if not self._isDescriptor():
+                intercept(protocol, gate)
         gate.transport = self
         self._gate = gate
         self._protocol = protocol
@@ -174,7 +176,7 @@ class TerminatingTransport:
 
     @protocol.setter
     def protocol(self, protocol: Any) -> None:
-        if self._gate.receiver is self._protocol:
+        if self._gate.receiver is self._gate.application:
             self._gate.receiver = protocol
         self._protocol = self._gate.application = protocol
 
@@ -398,7 +400,8 @@ class TerminatingTransport:
         Stop delivering data, unless it is being discarded.
         """
         self._readPaused = True
-        if self._gate.receiver is self._protocol or self._node is Node.HALF_CLOSED:
+        receiving = self._gate.receiver is self._gate.application
+        if receiving or self._node is Node.HALF_CLOSED:
             self.wrapped.pauseProducing()
 
     def resumeProducing(self) -> None:
@@ -475,16 +478,15 @@ class TerminatingTransport:
             self._initiator = Initiator.PEER if byPeer else Initiator.LOCAL
         if after.ended:
             self._stopChecking()
-            if self._watch is not None:
-                self._watch.stop()
-                self._watch = None
+            self._stopWatch()
             self._outcome = _OUTCOMES.get(event, self._outcome)
         if event is Input.LOSE:
             self.disconnecting = True
 
     def _flush(self) -> None:
         self._checkWork()
-        if self._node.flushing:
+        # Where there is no FIN, only what is waited for here has a bound here.
+        if self._node.flushing and (self._isDescriptor() or not self._sealed):
             self._startWatch()
 
     # What TLS tells.
@@ -543,6 +545,11 @@ class TerminatingTransport:
             self._watch = Watch(self, self._clock)
         self._watch.begin()
 
+    def _stopWatch(self) -> None:
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            watch.stop()
+
     def _vanished(self) -> None:
         """
         The kernel has given the connection up, and no event says so.
@@ -565,6 +572,7 @@ class TerminatingTransport:
         else:
             # No FIN of its own here: the wrapped transport's own flush and
             # close is all there is.
+            self._stopWatch()
             self._closeBelow()
 
     def _closeBelow(self) -> None:
@@ -582,7 +590,7 @@ class TerminatingTransport:
             self.wrapped.resumeProducing()
 
     def _watchHalfClosed(self) -> None:
-        self._gate.receiver = Receiver(self, lambda: self._protocol)
+        self._gate.receiver = Receiver(self, lambda: self._gate.application)
         self._startWatch()
 
     def _awaitAck(self) -> None:
@@ -606,9 +614,9 @@ class TerminatingTransport:
 
     def _close(self) -> None:
         self._remember()
-        if self._inPeerFin:
-            # The reactor expects no more of a connection whose end it has
-            # just read; loseConnection would come to the same a turn later.
+        if self._isDescriptor() and (self._tls is None or self._inPeerFin):
+            # Both directions have ended: there is nothing left to flush, which
+            # is all that loseConnection does (and stdio's not even that).
             self._below.connectionLost(_DONE)
         else:
             self._closeBelow()
@@ -719,13 +727,13 @@ class TerminatingTransport:
         )
         if tls is not None:
             tls.detach()
-        application = self._protocol
+        application, told = self._protocol, self._gate.application
         waiting, self._waiting = self._waiting, None
         self._producer = None
         self._unbindWrites()
         try:
             try:
-                application.connectionLost(reason)
+                told.connectionLost(reason)
             finally:
                 if ITerminationListener.providedBy(application):
                     application.terminated(report)
@@ -739,6 +747,8 @@ class TerminatingTransport:
             for done in waiting or ():
                 done.callback(report)
             # No cycle is left, so that nothing waits for the collector.
+            if told is not application:
+                del application.dataReceived, application.connectionLost
             self._protocol = self._gate.receiver = self._gate.application = None
             self._gate.transport = None
 
