@@ -14,6 +14,7 @@ from twisted.internet.interfaces import (
     ILoggingContext,
     IProtocol,
 )
+from twisted.internet.protocol import connectionDone
 from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
 from zope.interface import alsoProvides, implementer
@@ -78,7 +79,7 @@ class Gate:
         self.transport._finSent = True
         self.transport._input(Input.FIN_SENT)
 
-    def connectionLost(self, reason: Failure) -> None:
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.transport._finished(reason)
 
 
