@@ -8,6 +8,7 @@ from copy import copy
 from typing import Any, Callable, Optional
 
 from twisted.internet.interfaces import IProtocolNegotiationFactory, IReactorTime
+from twisted.internet.protocol import connectionDone
 from twisted.protocols.policies import WrappingFactory
 from twisted.python.failure import Failure
 from zope.interface import alsoProvides, implementer
@@ -85,7 +86,7 @@ class _Connecting(Gate):
             self.connected(transport)
         application.makeConnection(transport)
 
-    def connectionLost(self, reason: Failure) -> None:
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
         if self._aside:
             self.application.connectionLost(reason)
         else:
