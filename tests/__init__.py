@@ -11,4 +11,4 @@ if "TEST_REACTOR" in os.environ:
     _startup = str(Path(__file__).with_name("startup"))
     _path = [_startup, os.environ.get("PYTHONPATH")]
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, _path))
-    from .startup import sitecustomize
+    from .startup import sitecustomize  # noqa: F401
