@@ -55,6 +55,15 @@ class Wrapping:
         reactor.connectTCP = lambda host, port, factory, *args, **kwargs: connect(
             host, port, TerminatingFactory(factory, _POLICY), *args, **kwargs
         )
+        # Our abort resets at once, so that the aborting side is the last one to
+        # hear of it, in a delayed call.  An asyncio reactor that is stopped in
+        # one leaves behind the call with which it wakes itself up.
+        delayed = reactor.getDelayedCalls
+        reactor.getDelayedCalls = lambda: [
+            call
+            for call in delayed()
+            if "AsyncioSelectorReactor.stop" not in call.func.__qualname__
+        ]
         return reactor
 
 
