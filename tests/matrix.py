@@ -12,15 +12,15 @@ import re
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-#: What the README says, by the interpreter of each run.
-_COMMAND = ("-m", "twisted.trial")
 _VERSIONS = (
     "import platform, twisted; print(platform.python_version(), twisted.__version__)"
 )
+#: A bound against hanging; trial is ended, and the run has failed.
 _SECONDS = 900
 _HEAD = ("reactor", "python", "twisted", "passed", "skipped", "failed", "seconds")
 
@@ -49,19 +49,23 @@ def run(reactor: str, python: str) -> tuple[tuple[object, ...], str]:
     versions = subprocess.check_output((python, "-c", _VERSIONS), text=True).split()
     begin = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        done = subprocess.run(
-            (python, *_COMMAND, f"--temp-directory={folder}/trial", "tests"),
+        command = (python, "-m", "twisted.trial", f"--temp-directory={folder}/trial")
+        with subprocess.Popen(
+            (*command, "tests"),
             cwd=Path(__file__).parent.parent,
             env={**os.environ, "TEST_REACTOR": reactor},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            timeout=_SECONDS,
-        )
+        ) as trial:
+            overdue = threading.Timer(_SECONDS, trial.kill)
+            overdue.start()
+            output, _ = trial.communicate()
+            overdue.cancel()
     seconds = round(time.monotonic() - begin)
-    counts = counted(done.stdout, done.returncode)
-    return (reactor, *versions, *counts, seconds), done.stdout
+    counts = counted(output, trial.returncode)
+    return (reactor, *versions, *counts, seconds), output
 
 
 def main(wanted: list[str]) -> int:
