@@ -233,6 +233,7 @@ class EndTests(SocketTestCase):
             TerminationPolicy(lingerTime=0.5, lingerIdle=0.3),
         )
         port = self.listen(factory)
+        yield deferLater(reactor, 0)  # a loop that runs may have sockets itself
         before = sockets()
         clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(50)]
         for client in clients:
@@ -348,6 +349,7 @@ class EndTests(SocketTestCase):
             protocol.transport.abortConnection()
 
         factory = self.recorder(received)
+        yield deferLater(reactor, 0)  # a loop that runs may have sockets itself
         before = sockets()
         port = self.listen(factory)
         got = yield deferToThread(exchange, port, b"go")

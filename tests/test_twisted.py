@@ -1,16 +1,19 @@
 """
-Twisted's own transport tests, over wrapped connections, on each of the epoll
-and select reactors.
+Twisted's own transport tests, over wrapped connections: on the reactor that
+C{TEST_REACTOR} names, or else on each of the epoll and select reactors.  They
+build reactors of their own.
 """
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
+from twisted.internet.asyncioreactor import AsyncioSelectorReactor
 from twisted.internet.test import test_tcp
 from twisted.trial.unittest import SynchronousTestCase
 
-from twisted_term import TerminatingFactory
+from twisted_term import TerminatingFactory, TerminationPolicy
 
 #: Tests of Twisted's that are skipped, and why.
 DEVIATIONS: dict[str, str] = {
@@ -19,6 +22,23 @@ DEVIATIONS: dict[str, str] = {
     "test_serverAddressTCP6": "it compares the repr() of the transport",
     "test_resumeProducing": "the reactor reads the wrapped transport, not the wrapper",
 }
+
+
+#: One of the tests has a peer that never stops sending.
+_POLICY = TerminationPolicy(lingerTime=1.0)
+_REACTORS = {
+    "epoll": ("EPollReactor",),
+    "poll": ("PollReactor",),
+    "select": ("SelectReactor",),
+    "asyncio": ("AsyncioSelectorReactor",),
+    "uvloop": ("AsyncioSelectorReactor",),
+}.get(os.environ.get("TEST_REACTOR", ""), ("EPollReactor", "SelectReactor"))
+
+
+def _uvloopReactor() -> AsyncioSelectorReactor:
+    import uvloop
+
+    return AsyncioSelectorReactor(uvloop.new_event_loop())
 
 
 class Wrapping:
@@ -30,11 +50,20 @@ class Wrapping:
         reactor = super().buildReactor()  # type: ignore[misc]
         listen, connect = reactor.listenTCP, reactor.connectTCP
         reactor.listenTCP = lambda port, factory, *args, **kwargs: listen(
-            port, TerminatingFactory(factory), *args, **kwargs
+            port, TerminatingFactory(factory, _POLICY), *args, **kwargs
         )
         reactor.connectTCP = lambda host, port, factory, *args, **kwargs: connect(
-            host, port, TerminatingFactory(factory), *args, **kwargs
+            host, port, TerminatingFactory(factory, _POLICY), *args, **kwargs
         )
+        # Our abort resets at once, so that the aborting side is the last one to
+        # hear of it, in a delayed call.  An asyncio reactor that is stopped in
+        # one leaves behind the call with which it wakes itself up.
+        delayed = reactor.getDelayedCalls
+        reactor.getDelayedCalls = lambda: [
+            call
+            for call in delayed()
+            if "AsyncioSelectorReactor.stop" not in call.func.__qualname__
+        ]
         return reactor
 
 
@@ -65,8 +94,9 @@ for _builder in _BUILDERS:
         if hasattr(_builder, _name):
             setattr(_builder, _name, lambda self, why=_reason: self.skipTest(why))
     for _name, _case in _builder.makeTestCaseClasses().items():
-        # The other reactors are a matrix of their own.
-        if "_EPollReactor" in _name or "_SelectReactor" in _name:
+        if _name.endswith(tuple(f"_{reactor}Tests" for reactor in _REACTORS)):
+            if os.environ.get("TEST_REACTOR") == "uvloop":
+                _case.reactorFactory = staticmethod(_uvloopReactor)
             globals()[_name] = _case
 
 

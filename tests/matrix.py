@@ -1,0 +1,91 @@
+"""
+Runs the whole suite once for each reactor and interpreter that it is given,
+side by side, since a suite mostly waits; then prints what each run counted::
+
+    python -m tests.matrix epoll:python poll:python epoll:/old/bin/python
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+_VERSIONS = (
+    "import platform, twisted; print(platform.python_version(), twisted.__version__)"
+)
+#: A bound against hanging; trial is ended, and the run has failed.
+_SECONDS = 900
+_HEAD = ("reactor", "python", "twisted", "passed", "skipped", "failed", "seconds")
+
+
+def counted(output: str, status: int) -> tuple[int, int, int]:
+    """
+    How many tests have passed, been skipped and failed, from trial's last
+    line.  A run without that line has failed, whatever it did.
+    """
+    last = re.search(r"\n(?:PASSED|FAILED) \((.*)\)\n*\Z", output)
+    counts = dict(re.findall(r"(\w+)=(\d+)", last[1])) if last else {}
+    passed, skipped, *bad = (
+        int(counts.get(name, 0))
+        for name in ("successes", "skips", "failures", "errors", "unexpectedSuccesses")
+    )
+    failed = sum(bad)
+    if not failed and (status or not passed):
+        failed = 1
+    return passed, skipped, failed
+
+
+def run(reactor: str, python: str) -> tuple[tuple[object, ...], str]:
+    """
+    @return: a row of the table, and what trial printed.
+    """
+    versions = subprocess.check_output((python, "-c", _VERSIONS), text=True).split()
+    begin = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        command = (python, "-m", "twisted.trial", f"--temp-directory={folder}/trial")
+        with subprocess.Popen(
+            (*command, "tests"),
+            cwd=Path(__file__).parent.parent,
+            env={**os.environ, "TEST_REACTOR": reactor},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        ) as trial:
+            overdue = threading.Timer(_SECONDS, trial.kill)
+            overdue.start()
+            output, _ = trial.communicate()
+            overdue.cancel()
+    seconds = round(time.monotonic() - begin)
+    counts = counted(output, trial.returncode)
+    return (reactor, *versions, *counts, seconds), output
+
+
+def main(wanted: list[str]) -> int:
+    """
+    @param wanted: C{reactor:interpreter} for each run.
+    @return: the exit status.
+    """
+    if not wanted or not all(":" in word for word in wanted):
+        print(__doc__, file=sys.stderr)
+        return 2
+    pairs = [word.split(":", 1) for word in wanted]
+    with ThreadPoolExecutor(len(pairs)) as pool:
+        results = list(pool.map(lambda pair: run(*pair), pairs))
+    for (reactor, *_, failed, _), output in results:
+        if failed:
+            print(f"==== {reactor}\n{output}")
+    for row in (_HEAD, *(row for row, _ in results)):
+        print("  ".join(f"{field!s:>8}" for field in row))
+    return int(any(row[5] for row, _ in results))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
