@@ -32,9 +32,9 @@ class Answer:
     status: Optional[int] = None
 
 
-class NotHTTP(Exception):
+class BadAnswer(Exception):
     """
-    The answer is something else.
+    The answer is not HTTP, or nothing to compare with.
     """
 
 
@@ -62,7 +62,7 @@ def readHTTP(data: bytes, count: int = 1) -> Answer:
     """
     Read so many answers, one behind the other.
 
-    @raise NotHTTP: if it is not HTTP.
+    @raise BadAnswer: if it is not HTTP.
     """
     recorded = _Recorded(data)
     answers = [_readOne(recorded)]
@@ -81,14 +81,14 @@ def _readOne(recorded: _Recorded) -> Answer:
     end = recorded.tell() + 5
     start = recorded.getvalue()[recorded.tell() : end]
     if not b"HTTP/".startswith(start):
-        raise NotHTTP(f"{start!r}...: must be an HTTP answer")
+        raise BadAnswer(f"{start!r}...: must be an HTTP answer")
     response: Any = HTTPResponse(cast(Any, recorded))
     try:
         response.begin()
     except HTTPException as error:
         if recorded.tell() == len(recorded.getvalue()):
             return Answer(b"", None, False)
-        raise NotHTTP(f"{start!r}...: must be an HTTP answer: {error!r}") from error
+        raise BadAnswer(f"{start!r}...: must be an HTTP answer: {error!r}") from error
     if not recorded.ended():
         return Answer(b"", None, False)
     announced = response.length
@@ -104,4 +104,4 @@ def _readOne(recorded: _Recorded) -> Answer:
     return Answer(bytes(body), announced, complete, response.status)
 
 
-__all__ = ["Answer", "NotHTTP", "readHTTP"]
+__all__ = ["Answer", "BadAnswer", "readHTTP"]

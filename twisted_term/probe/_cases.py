@@ -8,8 +8,8 @@ from __future__ import annotations
 import time
 from typing import Callable, NamedTuple, Optional
 
-from ._answers import Answer
-from ._client import Address, Client
+from ._answers import Answer, BadAnswer
+from ._client import MOST, Address, Client
 from ._targets import Target
 
 #: Receive buffers, in bytes: the tail of the answer has to wait in the
@@ -76,7 +76,7 @@ def learn(probe: Probe) -> None:
     Be polite, twice, and set the reference.
 
     @raise OSError: if it cannot connect.
-    @raise NotHTTP: if the answer is none.
+    @raise BadAnswer: if the answer is none, or has no end.
     """
     client = probe.connect()
     client.send(probe.target.request)
@@ -86,6 +86,10 @@ def learn(probe: Probe) -> None:
         client.halfClose()
         client.receive()
     client.close()
+    if not client.data:
+        raise BadAnswer(f"no answer to a polite client within {probe.patience:g} s")
+    if len(client.data) >= MOST:
+        raise BadAnswer(f"the answer must be shorter than {MOST} bytes")
     answer = probe.target.read(bytes(client.data))
     probe.reference = Reference(answer, True, True, endsItself)
     again = probe.target.read(bytes(_polite(probe).data))

@@ -7,134 +7,125 @@ from __future__ import annotations
 import json
 import math
 import sys
-from typing import Any, Callable, NoReturn, Optional, Union
+from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
+from collections.abc import Sequence
+from typing import Any, Callable, NamedTuple, NoReturn, Optional
 
-from twisted.python.usage import Options as BaseOptions
-from twisted.python.usage import UsageError
-
-from ._answers import NotHTTP
+from ._answers import BadAnswer
 from ._cases import CASES, Case, Probe, learn
 from ._client import LONGEST, MOST, resolve
 from ._targets import HTTPTarget, RawTarget, Target
-from ._verdicts import Result, Verdict, play
+from ._verdicts import Result, Round, Verdict, play
 
 #: An answer that fits into the buffers on the way shows less.
 _SMALL_ANSWER = 1 << 20
 _BAR = 20
-_NAMES = ", ".join(case.name for case in CASES)
-_MANUAL = """
+#: nginx, Apache httpd and others linger for up to 30 seconds.
+_PATIENCE = 35.0
+#: The shortest patience, in seconds, and the largest upload, in bytes.
+_MOMENT = 0.001
+_LARGEST = 1 << 30
+_DESCRIPTION = """\
 Does a server lose data when it closes?  Connects as clients that are awkward
 and within their rights, and compares what they get with what a polite one gets.
 
   term-probe http://host:port/path      over HTTP/1.1
   term-probe host:port --send FILE      sends FILE; all until the end is the answer
-
-The client of each case
+"""
+_MANUAL = """\
+the client of each case
 
 {cases}
 
-Verdicts: clean; resets: all came, and a RST; hangs; error; loses data.  The
-worst round of a case is shown.  Exit status: 1 where bytes that had to come have
+Verdicts: clean; resets: all came, and a RST; hangs: no end, or not let go,
+while patience lasted; error; loses data.  The worst round of a case is shown, and
+one that hangs is the last.  Exit status: 1 where bytes that had to come have
 not, else 2 for an error, else 0.
 """.format(cases="\n".join(f"  {case.name:13} {case.sentence}" for case in CASES))
 
 
-class Options(BaseOptions):
+class _Parser(ArgumentParser):
+    """
+    Complains in one line.
+    """
+
+    def error(self, message: str) -> NoReturn:
+        _fail(message)
+
+
+class Options(NamedTuple):
     """
     The command line.
-
-    @ivar target: whom to probe.
-    @ivar cases: what to play.
     """
 
     target: Target
     cases: tuple[Case, ...]
+    rounds: int
+    patience: float
+    upload: int
+    json: bool
 
-    synopsis = "term-probe [options] http://host:port/path | host:port --send FILE"
-    longdesc = ""
-    optParameters = [
-        ["send", None, None, "Send this file, and speak no HTTP."],
-        ["rounds", None, "3", "Play each case so often; losses are races."],
-        ["patience", None, "10", "Wait so many seconds for a sign of life."],
-        ["upload", None, "50000000", "Upload so many bytes."],
-    ]
-    optFlags = [["json", None, "Print one JSON document."]]
 
-    def __init__(self) -> None:
-        super().__init__()
-        self["case"] = []
+def parse(arguments: Sequence[str]) -> Options:
+    """
+    Read the command line; options may stand behind the target.
 
-    def opt_case(self, name: str) -> None:
-        """
-        Play this case; repeatable [default: all]
-        """
-        self["case"].append(name)
+    @raise SystemExit: with status 2 and one line on standard error.
+    """
+    parser = _Parser(
+        "term-probe",
+        description=_DESCRIPTION,
+        epilog=_MANUAL,
+        formatter_class=RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("target", help="http://host:port/path, or host:port")
+    parser.add_argument("--send", metavar="FILE", help="send it, and speak no HTTP")
+    parser.add_argument(
+        "--case",
+        action="append",
+        choices=[case.name for case in CASES],
+        metavar="NAME",
+        help="play this case; repeatable (default: all)",
+    )
+    parser.add_argument(
+        "--rounds",
+        type=_number(int, 1, 1000, "a whole number from 1 to 1000"),
+        default=3,
+        help="play each case so often; losses are races (default: 3)",
+    )
+    seconds = f"a number of seconds from {_MOMENT:g} to {LONGEST:g}"
+    parser.add_argument(
+        "--patience",
+        type=_number(float, _MOMENT, LONGEST, seconds),
+        default=_PATIENCE,
+        metavar="SECONDS",
+        help=f"wait so long for a sign of life (default: {_PATIENCE:g})",
+    )
+    parser.add_argument(
+        "--upload",
+        type=_number(int, 1, _LARGEST, f"a whole number from 1 to {_LARGEST}"),
+        default=50_000_000,
+        metavar="BYTES",
+        help="upload so many bytes (default: 50000000)",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    given = parser.parse_args(arguments)
+    try:
+        target = _target(given.target, given.send)
+    except ValueError as error:
+        parser.error(str(error))
+    chosen = given.case or [case.name for case in CASES]
+    cases = tuple(case for case in CASES if case.name in chosen)
+    return Options(
+        target, cases, given.rounds, given.patience, given.upload, given.json
+    )
 
-    def parseArgs(self, *where: str) -> None:
-        """
-        The target.
-        """
-        if len(where) != 1:
-            problem = "must be one http://host:port/path, or one host:port --send FILE"
-            raise UsageError(f"{' '.join(where)!r}: {problem}")
-        self["target"] = where[0]
 
-    def getUsage(self, width: Optional[int] = None) -> str:
-        """
-        The options, and a manual.
-        """
-        return super().getUsage(width).rstrip() + "\n" + _MANUAL
-
-    def postOptions(self) -> None:
-        """
-        Check all values.
-        """
-        names = {case.name: case for case in CASES}
-        for name in self["case"]:
-            if name not in names:
-                raise UsageError(f"--case {name!r}: must be one of {_NAMES}")
-        self.cases = tuple(
-            case for case in CASES if not self["case"] or case.name in self["case"]
-        )
-        self._number("rounds", int, 1, 1000, "a whole number from 1 to 1000")
-        seconds = f"a number of seconds, more than 0, at most {LONGEST:g}"
-        self._number("patience", float, math.ulp(0.0), LONGEST, seconds)
-        size = f"a whole number of bytes from 1 to {1 << 30}"
-        self._number("upload", int, 1, 1 << 30, size)
-        try:
-            self.target = self._target()
-        except ValueError as error:
-            raise UsageError(str(error)) from None
-
-    def _target(self) -> Target:
-        where, name = self["target"], self["send"]
-        if name is None:
-            if "://" in where:
-                return HTTPTarget(where)
-            problem = "must be http://host:port/path, or needs --send FILE"
-            raise ValueError(f"{where!r}: {problem}")
-        if "://" in where:
-            raise ValueError(f"{where!r}: --send goes to host:port")
-        target = RawTarget(where, b"")
-        try:
-            with open(name, "rb") as file:
-                target.request = file.read(MOST + 1)
-        except OSError as error:
-            problem = f"must be a readable file: {error.strerror}"
-            raise ValueError(f"--send {name!r}: {problem}") from None
-        if not 0 < len(target.request) <= MOST:
-            raise ValueError(f"--send {name!r}: must have 1 to {MOST} bytes")
-        return target
-
-    def _number(
-        self,
-        name: str,
-        kind: Callable[[str], Union[int, float]],
-        least: float,
-        most: float,
-        allowed: str,
-    ) -> None:
-        text = self[name]
+def _number(
+    kind: Callable[[str], float], least: float, most: float, allowed: str
+) -> Callable[[str], float]:
+    def read(text: str) -> float:
         try:
             if "_" in text:  # Python's own way to write numbers
                 raise ValueError
@@ -142,8 +133,27 @@ class Options(BaseOptions):
         except ValueError:
             value = math.nan
         if not least <= value <= most:
-            raise UsageError(f"--{name} {text!r}: must be {allowed}")
-        self[name] = value
+            raise ArgumentTypeError(f"{text!r}: must be {allowed}")
+        return value
+
+    return read
+
+
+def _target(where: str, name: Optional[str]) -> Target:
+    if name is None:
+        if "://" in where:
+            return HTTPTarget(where)
+        problem = "must be http://host:port/path, or host:port with --send FILE"
+        raise ValueError(f"{where!r}: {problem}")
+    try:
+        with open(name, "rb") as file:
+            request = file.read(MOST + 1)
+    except OSError as error:
+        problem = f"must be a readable file: {error.strerror}"
+        raise ValueError(f"--send {name!r}: {problem}") from None
+    if not 0 < len(request) <= MOST:
+        raise ValueError(f"--send {name!r}: must have 1 to {MOST} bytes")
+    return RawTarget(where, request)
 
 
 class _Progress:
@@ -182,7 +192,7 @@ def run(probe: Probe, cases: tuple[Case, ...], rounds: int) -> list[Result]:
     Find the reference, and play the cases.
 
     @raise OSError: if the server cannot be connected to.
-    @raise NotHTTP: if it answers something else.
+    @raise BadAnswer: if it answers something else.
     """
     progress = _Progress(len(cases) * rounds + 1)
     try:
@@ -191,10 +201,12 @@ def run(probe: Probe, cases: tuple[Case, ...], rounds: int) -> list[Result]:
         results = []
         for case in cases:
             if case.applies(probe):
-                played = []
-                for _ in range(rounds):
+                played: list[Round] = []
+                while len(played) < rounds:
                     progress.show(case.name)
                     played.append(play(case, probe))
+                    if played[-1].verdict is Verdict.HANGS:
+                        break  # no race, and a long wait
                 results.append(Result(case, tuple(played)))
         return results
     finally:
@@ -278,21 +290,17 @@ def main() -> NoReturn:
     """
     Run, print, and exit.
     """
-    options = Options()
-    try:
-        options.parseOptions(sys.argv[1:])
-    except UsageError as error:
-        _fail(str(error))
+    options = parse(sys.argv[1:])
     target = options.target
     try:
-        address = resolve(target.host, target.port, options["patience"])
-        probe = Probe(target, address, options["patience"], options["upload"])
-        results = run(probe, options.cases, options["rounds"])
-    except (OSError, NotHTTP) as error:
+        address = resolve(target.host, target.port, options.patience)
+        probe = Probe(target, address, options.patience, options.upload)
+        results = run(probe, options.cases, options.rounds)
+    except (OSError, BadAnswer) as error:
         _fail(f"{target.text!r}: {error}")
     except KeyboardInterrupt:
         _fail("interrupted")
-    if options["json"]:
+    if options.json:
         print(json.dumps(document(probe, results), indent=1))
     else:
         print(table(probe, results))
@@ -304,4 +312,4 @@ def _fail(problem: str) -> NoReturn:
     sys.exit(2)
 
 
-__all__ = ["Options", "document", "main", "run", "status", "table", "verdict"]
+__all__ = ["Options", "document", "main", "parse", "run", "status", "table", "verdict"]

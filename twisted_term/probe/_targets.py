@@ -100,7 +100,7 @@ class HTTPTarget:
 
     def read(self, data: bytes, count: int = 1) -> Answer:
         """
-        @raise NotHTTP: if it is not HTTP.
+        @raise BadAnswer: if it is not HTTP.
         """
         return readHTTP(data, count)
 

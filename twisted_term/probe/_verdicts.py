@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Optional
 
-from ._answers import Answer, NotHTTP
+from ._answers import Answer, BadAnswer
 from ._cases import Case, Probe
 from ._client import Client
 from ._sides import TimeWait
@@ -122,7 +122,7 @@ def play(case: Case, probe: Probe) -> Round:
     """
     try:
         return judge(case, probe, case.run(probe))
-    except (OSError, NotHTTP) as error:
+    except (OSError, BadAnswer) as error:
         return Round(Verdict.ERROR, note=str(error))
 
 
@@ -131,7 +131,7 @@ def judge(case: Case, probe: Probe, client: Client) -> Round:
     Compare what a client got with what the polite one got, or, where that
     varies or was another request, with what the answer's own framing says.
 
-    @raise NotHTTP: if the answer is none.
+    @raise BadAnswer: if the answer is none.
     """
     assert probe.reference is not None
     reference = probe.reference
