@@ -87,7 +87,7 @@ def learn(probe: Probe) -> None:
         client.receive()
     client.close()
     if not client.data:
-        raise BadAnswer(f"no answer to a polite client within {probe.patience:g} s")
+        raise BadAnswer("no answer to a polite client")
     if len(client.data) >= MOST:
         raise BadAnswer(f"the answer must be shorter than {MOST} bytes")
     answer = probe.target.read(bytes(client.data))
@@ -201,7 +201,7 @@ CASES = (
     ),
     Case(
         "pipeline",
-        "sends two requests, the second the last, and goes on sending more.",
+        "sends two requests, the second the last, and then empty lines.",
         _pipeline,
         answers=2,
     ),

@@ -28,6 +28,7 @@ _BEHIND = 0.3
 _ROUND_TRIP = 1.0
 _PAUSE = 0.02
 _READ = 1 << 18
+_MORE = getattr(socket, "MSG_MORE", 0)
 _LINGER_ZERO = struct.pack("ii", 1, 0)
 
 
@@ -232,7 +233,9 @@ class Client:
 
     def _write(self) -> None:
         try:
-            sent = self._socket.send(self._unsent)
+            # With MSG_MORE, see send(2), the last bytes leave with the FIN.
+            more = _MORE if self._halfClosing else 0
+            sent = self._socket.send(self._unsent, more)
         except BlockingIOError:
             return
         except (ConnectionResetError, BrokenPipeError) as error:
