@@ -17,9 +17,15 @@ setup(
     long_description_content_type="text/x-rst",
     license="MIT",
     python_requires=">=3.9",
-    packages=["twisted_term", "twisted_term.testing", "twisted.plugins"],
+    packages=[
+        "twisted_term",
+        "twisted_term.probe",
+        "twisted_term.testing",
+        "twisted.plugins",
+    ],
     package_dir={"": "."},
     package_data={"twisted_term": ["py.typed"]},
+    entry_points={"console_scripts": ["term-probe = twisted_term.probe._command:main"]},
     install_requires=["twisted>=24.7.0", "zope.interface>=5"],
     extras_require={
         "test": [

@@ -1,0 +1,8 @@
+"""
+C{python -m twisted_term.probe}.
+"""
+
+from ._command import main
+
+if __name__ == "__main__":
+    main()
