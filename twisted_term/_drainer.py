@@ -44,7 +44,7 @@ class LiveFactory(TerminatingFactory):
     def buildProtocol(self, addr: Any) -> Any:
         built = super().buildProtocol(addr)
         if built is not None:
-            built.connected = self._connected
+            built.connected += (self._connected,)
         return built
 
     def _connected(self, transport: Any) -> None:
