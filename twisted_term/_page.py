@@ -99,6 +99,7 @@ def page(monitor: Monitor, ready: bool) -> bytes:
     )
     html = _TEMPLATE.substitute(
         since=iso(monitor.since),
+        began=_clock(monitor.since),
         last=monitor.total,
         limit=monitor.recent.maxlen,
         summary=escape(summary(monitor, ready)),
@@ -125,6 +126,14 @@ def iso(seconds: float) -> str:
     return when.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def _clock(seconds: float) -> str:
+    return iso(seconds)[:19].replace("T", " ") + " UTC"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.3f} s" if seconds >= 1 else f"{seconds * 1000:.1f} ms"
+
+
 def _address(peer: Any) -> str:
     host, port = getattr(peer, "host", None), getattr(peer, "port", None)
     if host is None or port is None:
@@ -141,7 +150,7 @@ def _row(ended: Ended) -> str:
     return (
         f'<tr role="row"><th scope="row" role="rowheader">'
         f'{escape(_address(ended.peer))}<br><time datetime="{when}">'
-        f"{when[11:19]} UTC</time></th>"
+        f"{_clock(ended.at)}</time></th>"
         f'<td role="cell">{escape(ended.summary)}</td>'
         f'<td role="cell">{_bar(ended.timeline)}<ol>{stages}</ol></td></tr>'
     )
@@ -149,7 +158,9 @@ def _row(ended: Ended) -> str:
 
 def _after(timeline: list[tuple[float, str]], at: float) -> str:
     start = timeline[0][0]
-    return f"after {at:.3f} s" if at == start else f"+{at - start:.3f} s"
+    if at == start:
+        return f"after {_duration(at)}"
+    return f"+{_duration(at - start)}"
 
 
 def _bar(timeline: list[tuple[float, str]]) -> str:
