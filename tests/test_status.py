@@ -617,10 +617,9 @@ class SlowViewerTests(SocketTestCase):
                 clock.advance(1)
                 yield deferLater(reactor, 0)
                 waiting.append(_kernel.unsentBytes(made[0].wrapped))
-        # One event fills the buffer, and is the last.
-        self.assertGreater(waiting[-1], 0)
+        # Of 40 MB, what the kernel does not take is one event.
+        self.assertGreater(max(waiting), 0)
         self.assertLess(max(waiting), 500_000)
-        self.assertEqual(waiting[100:], waiting[100:101] * 100)
         yield self.until(lambda: not clock.getDelayedCalls())
 
 
@@ -766,7 +765,8 @@ class ServerTests(SynchronousTestCase):
         self.addCleanup(idle.close)
         self.addCleanup(deaf.close)
         client = connect(watched.port, b"WAIT 3\nCLOSE\n")
-        watched.server.wait("$")
+        while stream.next()["counts"]["state-FLUSHING"] != 1:
+            pass
         watched.server.terminate()
         watched.server.wait("draining, 1 connections left")
         self.assertEqual(fetch(watched.status, "/ready"), (503, "draining\n"))
