@@ -42,4 +42,5 @@ class WheelTests(SynchronousTestCase):
         names = ZipFile(wheel).namelist()
         ours = [name for name in names if name.startswith("twisted/")]
         self.assertEqual(ours, ["twisted/plugins/twisted_term_plugin.py"])
-        self.assertIn("twisted_term/py.typed", names)
+        for name in ("py.typed", "status.html"):
+            self.assertIn(f"twisted_term/{name}", names)

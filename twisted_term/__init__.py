@@ -5,6 +5,7 @@ Clean termination of connections, for Twisted.
 from .drain import DrainReport
 from .endpoints import TerminatingClientEndpoint, TerminatingServerEndpoint
 from .interfaces import IDrainable, IHold, ITerminableTransport, ITerminationListener
+from .monitor import Monitor
 from .policy import TerminationPolicy
 from .protocol import TerminatingFactory, TerminationMixin
 from .report import Initiator, Outcome, State, Termination
@@ -19,6 +20,7 @@ __all__ = [
     "ITerminableTransport",
     "ITerminationListener",
     "Initiator",
+    "Monitor",
     "Outcome",
     "State",
     "TerminatingClientEndpoint",

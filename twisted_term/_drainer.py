@@ -43,7 +43,7 @@ class LiveFactory(TerminatingFactory):
 
     def _gate(self, application: Any) -> Any:
         gate = super()._gate(application)
-        gate.connected = self._connected
+        gate.connected += (self._connected,)
         return gate
 
     def _connected(self, transport: Any) -> None:

@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 from zope.interface import alsoProvides, implementer
 
 from ._gate import Gate, bottom, innermostTLS
-from .interfaces import ITerminableTransport, ITerminationListener
+from .interfaces import IDrainable, ITerminableTransport, ITerminationListener
 from .policy import TerminationPolicy
 from .report import Termination
 from .transport import TerminatingTransport
@@ -55,10 +55,11 @@ class _Connecting(Gate):
     The gate that a L{TerminatingFactory} builds, before the connection is
     made.
 
-    @ivar connected: called with the L{ITerminableTransport}, to keep account.
+    @ivar connected: each is called with the L{ITerminableTransport}, to keep
+        account.
     """
 
-    connected: Optional[Callable[[Any], object]] = None
+    connected: tuple[Callable[[Any], object], ...] = ()
     _aside = False
 
     def __init__(
@@ -82,8 +83,8 @@ class _Connecting(Gate):
             self._aside = True
             if ITerminationListener.providedBy(application):
                 transport.whenTerminated().addCallback(application.terminated)
-        if self.connected is not None:
-            self.connected(transport)
+        for tell in self.connected:
+            tell(transport)
         application.makeConnection(transport)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -119,6 +120,11 @@ class TerminatingFactory(WrappingFactory):
         if negotiating is not None:
             alsoProvides(self, IProtocolNegotiationFactory)
             self.acceptableProtocols = negotiating.acceptableProtocols
+        # And the drain asks it to end what it knows.
+        drainable = IDrainable(wrappedFactory, None)
+        if drainable is not None:
+            alsoProvides(self, IDrainable)
+            self.drain = drainable.drain
 
     def buildProtocol(self, addr: Any) -> Any:
         built: Any = self.wrappedFactory.buildProtocol(addr)

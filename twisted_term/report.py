@@ -39,6 +39,18 @@ class Initiator(Enum):
     PEER = "peer"
 
 
+_STAGES = {State.FLUSHING: "flush", State.LINGERING: "linger"}
+_PEER_FIN = "FIN from the peer"
+_RESET = frozenset(
+    [
+        Outcome.FLUSH_EXPIRED,
+        Outcome.DEADLINE_EXPIRED,
+        Outcome.ABORTED,
+        Outcome.RESET_BY_PEER,
+    ]
+)
+
+
 @dataclass(frozen=True)
 class Termination:
     """
@@ -61,6 +73,8 @@ class Termination:
     @ivar closeNotifyReceived: has the peer's come?  If not, what was received
         may be cut off, by whoever can forge a FIN (RFC 8446, 6.1): it is
         complete only if the protocol above TLS says so.
+    @ivar peerFin: seconds from the begin of the connection until the peer's FIN
+        was read; C{None} if it was not, or where the transport cannot tell.
     """
 
     outcome: Outcome
@@ -73,8 +87,38 @@ class Termination:
     reason: Failure
     closeNotifySent: Optional[bool] = None
     closeNotifyReceived: Optional[bool] = None
+    peerFin: Optional[float] = None
 
-    def __str__(self) -> str:
+    @property
+    def timeline(self) -> list[tuple[float, str]]:
+        """
+        What happened when, in order: seconds from the begin of the connection,
+        and C{"flush"} (an end was asked for), C{"FIN"} (ours is out),
+        C{"linger"} (waiting for the peer), C{"FIN from the peer"}, and
+        C{"closed"} or C{"reset"}.
+        """
+        now = 0.0
+        found: list[tuple[float, str]] = []
+        before = State.OPEN
+        for state, spent in self.seconds.items():  # in the order of entering
+            if before is State.FLUSHING:
+                found.append((now, "FIN"))
+            if state in _STAGES:
+                found.append((now, _STAGES[state]))
+            before = state
+            now += spent
+        if self.peerFin is not None and self.initiator is Initiator.PEER:
+            found.insert(0, (self.peerFin, _PEER_FIN))
+        elif self.peerFin is not None:
+            found.append((self.peerFin, _PEER_FIN))
+            found.sort(key=lambda stage: stage[0])
+        return [*found, (now, "reset" if self.outcome in _RESET else "closed")]
+
+    @property
+    def summary(self) -> str:
+        """
+        Everything but the times, in words.
+        """
         delivered = {
             True: "delivered",
             False: "NOT delivered",
@@ -100,10 +144,13 @@ class Termination:
         ):
             if seen is False:
                 parts.append(what)
+        return "; ".join(parts)
+
+    def __str__(self) -> str:
         spent = ", ".join(
             f"{state.value} {seconds:.3f} s" for state, seconds in self.seconds.items()
         )
-        return f"{'; '.join(parts)} ({spent})"
+        return f"{self.summary} ({spent})"
 
 
 __all__ = ["Initiator", "Outcome", "State", "Termination"]

@@ -45,6 +45,7 @@ class DrainingService(Service):
         drainTimeout: Optional[float] = DRAIN_TIMEOUT,
         readinessDelay: float = 0.0,
         reactor: Any = None,
+        onSignal: bool = True,
     ) -> None:
         """
         @param endpoint: an C{IStreamServerEndpoint}.
@@ -57,6 +58,9 @@ class DrainingService(Service):
         @param readinessDelay: seconds from the begin of a drain, when
             C{draining} is true already, until listening stops: the time that
             a load balancer needs to take notice.
+        @param onSignal: drain as soon as the signal comes.  C{False} is for what
+            serves until all else has drained, such as a status page: it drains
+            when the service is stopped, and has no part in C{READY}.
         @raise ValueError: for a negative time.
         """
         if reactor is None:
@@ -64,7 +68,7 @@ class DrainingService(Service):
         self._reactor = reactor
         self._times = drainTimeout, readinessDelay
         self._policy = policy
-        self._signals = signalDrain(reactor)
+        self._signals = signalDrain(reactor) if onSignal else None
         self._drainer = Drainer(reactor, *self._times)
         self._endpoints: list[tuple[Any, Any]] = []
         self._listening: list[Deferred[Any]] = []
@@ -114,8 +118,9 @@ class DrainingService(Service):
         super().startService()
         if not self._listening:
             self.privilegedStartService()
-        self._signals.add(self)
-        DeferredList(self._listening).addCallback(self._ready)
+        if self._signals is not None:
+            self._signals.add(self)
+            DeferredList(self._listening).addCallback(self._ready)
 
     def _ready(self, results: list[tuple[bool, Any]]) -> None:
         if all(port is not None for _, port in results) and not self.draining:
@@ -132,7 +137,8 @@ class DrainingService(Service):
         return drained
 
     def _uninstall(self, result: Any) -> Any:
-        self._signals.remove(self)
+        if self._signals is not None:
+            self._signals.remove(self)
         return result
 
     def drain(self) -> Deferred[DrainReport]:

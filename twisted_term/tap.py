@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Any, Optional
 
+from twisted.application.service import MultiService, Service
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IStreamServerEndpoint
@@ -16,10 +17,15 @@ from zope.interface import implementer
 
 from .demo import DemoFactory
 from .endpoints import DRAIN_TIMEOUT
+from .monitor import Monitor
 from .policy import TerminationPolicy, parseLimit
 from .service import DrainingService
 
 _DEFAULT_LISTEN = "tcp:8023:interface=127.0.0.1"
+_DEFAULT_STATUS = "tcp:8024:interface=127.0.0.1"
+# A browser may keep an idle connection for long after our FIN.
+_STATUS_POLICY = "lingerIdle=1"
+_STATUS_DRAIN = 2.0
 _POLICY = {
     "flush-timeout": (
         "flushTimeout",
@@ -95,7 +101,14 @@ class Options(BaseOptions):
             None,
             f"{DRAIN_TIMEOUT:g}",
             "After SIGTERM, reset what is left after so long.",
-        ]
+        ],
+        [
+            "status",
+            None,
+            None,
+            "Serve a status page and metrics on this endpoint, such as "
+            + _DEFAULT_STATUS,
+        ],
     ]
 
     def __init__(self) -> None:
@@ -137,8 +150,8 @@ class CannotListen(SystemExit, UsageError):
     pid file, and tells the process that waits for a daemon, for those alone.
     """
 
-    def __init__(self, endpoint: str, problem: object) -> None:
-        super().__init__(f"twistd termserver: --listen {endpoint!r}: {problem}")
+    def __init__(self, option: str, endpoint: str, problem: object) -> None:
+        super().__init__(f"twistd termserver: --{option} {endpoint!r}: {problem}")
 
 
 @implementer(IStreamServerEndpoint)
@@ -147,9 +160,20 @@ class _Named:
     An endpoint that is known by what the command line says.
     """
 
-    def __init__(self, text: str, endpoint: Any) -> None:
-        self.text = text
-        self.endpoint = endpoint
+    def __init__(
+        self, reactor: Any, option: str, text: str, policy: str, example: str
+    ) -> None:
+        """
+        @param policy: options for C{term:}; those in C{text} come before them.
+        @raise CannotListen: for one that cannot be parsed.
+        """
+        self.name = option, text
+        try:
+            # The last one of two equal names wins.
+            self.endpoint = serverFromString(reactor, f"term:{policy}:{text}")
+        except Exception as error:
+            problem = f"must be an endpoint, such as {example}: {error}"
+            raise CannotListen(*self.name, problem) from error
 
     def listen(self, factory: Any) -> Deferred[Any]:
         """
@@ -158,7 +182,7 @@ class _Named:
         listening: Deferred[Any] = self.endpoint.listen(factory)
 
         def failed(failure: Failure) -> None:
-            raise CannotListen(self.text, failure.value) from failure.value
+            raise CannotListen(*self.name, failure.value) from failure.value
 
         return listening.addErrback(failed)
 
@@ -169,34 +193,54 @@ def endpoints(options: Options, reactor: Any) -> list[_Named]:
 
     @raise CannotListen: for one that cannot be parsed.
     """
-    # The last one of two equal names wins, so these are the defaults.
     policy = ":".join(f"{name}={options[flag]}" for flag, (name, _) in _POLICY.items())
-    found = []
-    for text in options["listen"]:
-        try:
-            endpoint = serverFromString(reactor, f"term:{policy}:{text}")
-        except Exception as error:
-            problem = f"must be an endpoint, such as {_DEFAULT_LISTEN}: {error}"
-            raise CannotListen(text, problem) from error
-        found.append(_Named(text, endpoint))
-    return found
+    return [
+        _Named(reactor, "listen", text, policy, _DEFAULT_LISTEN)
+        for text in options["listen"]
+    ]
 
 
-def makeService(options: Options) -> DrainingService:
+def makeService(options: Options) -> Service:
     """
-    The demo's service.
+    The demo's service, and the status page's if it is asked for.
 
     @raise CannotListen: for an endpoint that cannot be parsed.
     """
     from twisted.internet import reactor
 
     first, *others = endpoints(options, reactor)
-    factory = DemoFactory(reactor)
+    factory: Any = DemoFactory(reactor)
+    status: Optional[_Named] = None
+    if options["status"] is not None:
+        status = _Named(
+            reactor, "status", options["status"], _STATUS_POLICY, _DEFAULT_STATUS
+        )
+        monitor = Monitor()
+        factory = monitor.wrap(factory)
     timeout = parseLimit("drainTimeout", options["drain-timeout"])
     service = DrainingService(first, factory, drainTimeout=timeout)
     for endpoint in others:
         service.addEndpoint(endpoint, factory)
-    return service
+    if status is None:
+        return service
+    both = MultiService()
+    service.setServiceParent(both)
+    _statusService(status, monitor, service).setServiceParent(both)
+    return both
+
+
+def _statusService(
+    endpoint: _Named, monitor: Monitor, served: DrainingService
+) -> DrainingService:
+    # twisted.web is loaded for who asks for it.
+    from twisted.web.server import Site
+
+    from .status import StatusResource
+
+    site = Site(StatusResource(monitor, lambda: not served.draining))
+    site.noisy = False
+    # It shows the drain until that is over.
+    return DrainingService(endpoint, site, drainTimeout=_STATUS_DRAIN, onSignal=False)
 
 
 __all__ = ["CannotListen", "Options", "endpoints", "makeService"]

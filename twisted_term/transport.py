@@ -74,6 +74,7 @@ class TerminatingTransport:
     _atEnd: Optional[tuple[int, bool]] = None
     _inPeerFin = False
     _finSent = False
+    _peerFinAt: Optional[float] = None
     _watch: Optional[Watch] = None
     _deadline: Optional[IDelayedCall] = None
     _checking: Optional[IDelayedCall] = None
@@ -464,6 +465,9 @@ class TerminatingTransport:
 
     def _enter(self, before: Node, after: Node, event: Input) -> None:
         self._node = after
+        if after.peerDone and not before.peerDone and not after.ended:
+            spent = sum(self._seconds.values()) if self._seconds else 0.0
+            self._peerFinAt = spent + self._clock.seconds() - self._since
         state = before.state
         if state is not after.state:
             now = self._clock.seconds()
@@ -724,6 +728,7 @@ class TerminatingTransport:
             reason=reason,
             closeNotifySent=tls and tls.closeNotifySent,
             closeNotifyReceived=tls and tls.closeNotifyReceived,
+            peerFin=self._peerFinAt,
         )
         if tls is not None:
             tls.detach()

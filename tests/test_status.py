@@ -1,0 +1,907 @@
+"""
+The status page, its events and metrics: under a Clock, and as a server of its
+own, which a browser watches too.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import sys
+import time
+from html.parser import HTMLParser
+from importlib.resources import files
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any, Optional
+
+from prometheus_client.openmetrics import parser as openmetrics
+from prometheus_client.parser import text_string_to_metric_families
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import ConnectionLost
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import Clock, deferLater
+from twisted.internet.testing import StringTransport
+from twisted.internet.threads import deferToThread
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.resource import Resource
+from twisted.web.server import Site
+
+from twisted_term import (
+    DrainingService,
+    Initiator,
+    Monitor,
+    Outcome,
+    State,
+    TerminatingFactory,
+    TerminatingTransport,
+)
+from twisted_term.monitor import Ended, Spent
+from twisted_term.status import StatusResource
+from twisted_term.tap import CannotListen, makeService
+from twisted_term.web import DrainingSite
+
+from . import browser
+from .processes import PORT, TWISTD, Server, connect, receiveAll
+from .support import SECONDS, SocketTestCase, exchange, nothing
+from .test_tap import options
+from .test_transport import HalfCloseable, TransportTestCase
+
+_HOSTILE = "<script>alert('&\"')</script>"
+
+
+def ended(monitor: Monitor, peer: Any = "peer", summary: str = "clean") -> None:
+    """
+    Tell the monitor of a connection that there has not been.
+    """
+    monitor.ended[Outcome.CLEAN, Initiator.LOCAL] += 1
+    timeline = [(1.0, "flush"), (3.0, "FIN"), (3.0, "linger"), (5.0, "closed")]
+    monitor.recent.append(
+        Ended(monitor.total, 1.5, peer, Outcome.CLEAN, summary, timeline)
+    )
+
+
+class TimelineTests(TransportTestCase):
+    """
+    What happened when, in a report.
+    """
+
+    def ends(self, *stages: Any) -> list[tuple[float, str]]:
+        """
+        Each stage comes a second after the one before.
+        """
+        for stage in stages:
+            self.clock.advance(1)
+            stage()
+        if not self.reports:
+            self.end()
+        (report,) = self.reports
+        return report.timeline
+
+    def fin(self) -> None:
+        self.wire.protocol.writeConnectionLost()
+
+    def peerFin(self) -> None:
+        self.wire.protocol.readConnectionLost()
+
+    def test_stages(self) -> None:
+        """
+        The stages of a lingering close, in order and in seconds.
+        """
+        self.connect()
+        found = self.ends(self.transport.loseConnection, self.fin, self.peerFin)
+        stages = ["flush", "FIN", "linger", "FIN from the peer", "closed"]
+        self.assertEqual(found, list(zip([1, 2, 2, 3, 3], stages)))
+        self.assertEqual(self.reports[0].peerFin, 3)
+
+    def test_peerFirst(self) -> None:
+        """
+        The peer's FIN, when it comes first; with a protocol that takes it as a
+        half-close there is time in between.
+        """
+        stages = ["FIN from the peer", "flush", "FIN", "linger", "closed"]
+        self.connect()
+        found = self.ends(self.peerFin, self.fin)
+        self.assertEqual(found, list(zip([1, 1, 2, 2, 2], stages)))
+        self.connect(HalfCloseable())
+        found = self.ends(self.peerFin, self.transport.loseConnection, self.fin)
+        self.assertEqual(found, list(zip([1, 2, 3, 3, 3], stages)))
+
+    def test_halfClose(self) -> None:
+        """
+        A half-close, and a lingering close later.  The peer's FIN may come in
+        the flush.
+        """
+        self.connect()
+        found = self.ends(
+            self.transport.loseWriteConnection,
+            self.fin,
+            self.transport.loseConnection,
+            self.peerFin,
+        )
+        stages = ["flush", "FIN", "linger", "FIN from the peer", "closed"]
+        self.assertEqual(found, list(zip([1, 2, 3, 4, 4], stages)))
+        self.connect()
+        found = self.ends(self.transport.loseConnection, self.peerFin, self.fin)
+        stages = ["flush", "FIN from the peer", "FIN", "linger", "closed"]
+        self.assertEqual(found, list(zip([1, 2, 3, 3, 3], stages)))
+
+    def test_noFin(self) -> None:
+        """
+        A reset has neither FIN.
+        """
+        self.connect()
+        self.transport.loseConnection()
+        found = self.ends(self.transport.abortConnection)
+        self.assertEqual(found, [(0, "flush"), (1, "reset")])
+        self.assertIs(self.reports[0].peerFin, None)
+
+
+class MonitorTests(SocketTestCase):
+    """
+    Keeping account.
+    """
+
+    @inlineCallbacks
+    def test_wrap(self) -> Any:
+        """
+        Live connections are known by their state, ended ones by outcome and
+        initiator; wrapping twice, or around and inside other wrappings, counts
+        none twice.
+        """
+
+        class Server(Protocol):
+            def dataReceived(self, data: bytes) -> None:
+                self.transport.write(b"answer")
+                self.transport.loseConnection()
+
+        def quiet() -> Any:
+            factory = Factory.forProtocol(Server)
+            factory.noisy = False
+            return factory
+
+        for wrap in (
+            lambda monitor: monitor.wrap(quiet()),
+            lambda monitor: monitor.wrap(monitor.wrap(quiet())),
+            lambda monitor: monitor.wrap(TerminatingFactory(quiet())),
+            lambda monitor: TerminatingFactory(monitor.wrap(quiet())),
+        ):
+            monitor = Monitor(recent=2)
+            port = self.listen(wrap(monitor))
+            with socket.create_connection(("127.0.0.1", port), SECONDS) as client:
+                yield self.until(lambda m=monitor: m.states()[State.OPEN] == 1)
+                client.sendall(b"x")
+                yield self.until(lambda m=monitor: m.states()[State.LINGERING] == 1)
+                client.recv(100)
+                self.assertEqual(monitor.total, 0)
+            for _ in range(3):
+                yield deferToThread(exchange, port, b"x")
+            yield self.until(lambda m=monitor: m.total == 4)
+            self.assertEqual(set(monitor.states().values()), {0})
+            self.assertEqual(monitor.ended, {(Outcome.CLEAN, Initiator.LOCAL): 4})
+            self.assertEqual([found.number for found in monitor.recent], [3, 4])
+            self.assertEqual(monitor.recent[0].peer.host, "127.0.0.1")
+            self.assertEqual(sum(monitor.spent[State.LINGERING].counts), 4)
+
+    def test_classes(self) -> None:
+        """
+        Times are put into classes by upper bounds that include themselves.
+        """
+        monitor = Monitor(clock=Clock())
+        spent = monitor.spent[State.OPEN] = Spent()
+        for seconds in (0.0, 0.001, 0.002, 600.0, 601.0):
+            spent.add(seconds)
+        self.assertEqual(spent.counts, [2, 1, 0, 0, 0, 0, 1, 1])
+        self.assertAlmostEqual(spent.seconds, 1201.003)
+
+    def test_bad(self) -> None:
+        """
+        A negative number of connections to keep.
+        """
+        error = self.assertRaises(ValueError, Monitor, recent=-1)
+        self.assertEqual(str(error), "recent=-1: must be 0 connections or more")
+
+    @inlineCallbacks
+    def test_drainable(self) -> Any:
+        """
+        A factory that ends its connections itself is asked to behind a
+        wrapping too.
+        """
+        site = DrainingSite(Resource())
+        site.noisy = False
+        site.log = nothing  # type: ignore[assignment]
+        endpoint = serverFromString(reactor, "tcp:0:interface=127.0.0.1")
+        ports: list[Any] = []
+        listen = endpoint.listen
+        endpoint.listen = lambda factory: listen(factory).addCallback(  # type: ignore
+            lambda port: ports.append(port) or port
+        )
+        service = DrainingService(endpoint, Monitor().wrap(site))
+        service.startService()
+        with socket.create_connection(("127.0.0.1", ports[0].getHost().port)):
+            yield deferLater(reactor, 0.1)
+            yield self.untilDrained(service, site)
+
+    @inlineCallbacks
+    def untilDrained(self, service: Any, site: Any) -> Any:
+        drained = service.stopService()
+        yield self.until(lambda: site.draining)
+        service.abort()
+        yield drained
+
+
+class Page(HTMLParser):
+    """
+    Checks that elements nest, and collects what a test asks for.
+    """
+
+    _VOID = {"meta", "link", "br", "rect"}
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, Optional[str]]]] = []
+        self.text: dict[str, str] = {}
+        self.feed(text)
+        self.close()
+        assert not self.open, self.open
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in self._VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: Any) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag, tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open:
+            name = dict(self.elements[-1][1]).get("id") or self.open[-1]
+            self.text[name] = self.text.get(name, "") + data.strip()
+
+    def all(self, tag: str) -> list[dict[str, Optional[str]]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+class ResourceTests(SynchronousTestCase):
+    """
+    The resource, in a Site under a Clock.
+    """
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.monitor = Monitor(clock=self.clock)
+        self.serving = True
+        status = StatusResource(self.monitor, lambda: self.serving, self.clock)
+        root = Resource()
+        root.putChild(b"status", status)
+        self.sites = [Site(each, reactor=self.clock) for each in (status, root)]
+        for site in self.sites:
+            site.log = nothing
+
+    def get(
+        self, path: str, site: int = 0, method: str = "GET", **headers: str
+    ) -> tuple[int, dict[str, str], str]:
+        """
+        @return: status, headers and body.
+        """
+        _, transport = self.begin(path, site, method, **headers)
+        head, _, body = transport.value().decode("utf-8").partition("\r\n\r\n")
+        first, *lines = head.split("\r\n")
+        found = dict(line.lower().split(": ", 1) for line in lines)
+        return int(first.split()[1]), found, body
+
+    def begin(
+        self, path: str, site: int = 0, method: str = "GET", **headers: str
+    ) -> tuple[Any, StringTransport]:
+        channel = self.sites[site].buildProtocol(None)
+        transport = StringTransport()
+        channel.makeConnection(transport)
+        fields = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        # HTTP/1.0 has no chunks.
+        channel.dataReceived(f"{method} {path} HTTP/1.0\r\n{fields}\r\n".encode())
+        return channel, transport
+
+    def events(self, transport: StringTransport) -> list[Any]:
+        """
+        What has arrived since the last call.
+        """
+        text = transport.value().decode("ascii")
+        transport.clear()
+        return [json.loads(event) for event in re.findall(r"data: (.*)\n\n", text)]
+
+    # The page.
+
+    def test_page(self) -> None:
+        """
+        The page is well-formed, has what a screen reader and a phone need, and
+        nothing from elsewhere; all numbers are there without a script.
+        """
+        for _ in range(60):
+            ended(self.monitor)
+        self.monitor.ended[Outcome.ABORTED, Initiator.LOCAL] += 7
+        self.monitor.bytesDiscarded = 123
+        code, headers, body = self.get("/")
+        self.assertEqual(code, 200)
+        self.assertEqual(headers["content-type"], "text/html; charset=utf-8")
+        self.assertIn("default-src 'none'", headers["content-security-policy"])
+        page = Page(body)
+        self.assertEqual(page.all("html"), [{"lang": "en"}])
+        self.assertEqual([len(page.all(tag)) for tag in ("h1", "main")], [1, 1])
+        (viewport,) = (m for m in page.all("meta") if m.get("name") == "viewport")
+        self.assertEqual(viewport["content"], "width=device-width, initial-scale=1")
+        self.assertEqual(len(page.all("table")), 4)
+        self.assertEqual(len(page.all("caption")), 4)
+        for cell in page.all("th"):
+            self.assertIn(cell["scope"], ("row", "col"))
+        ids = [found["id"] for _, found in page.elements if "id" in found]
+        self.assertEqual(len(ids), len(set(ids)))
+        for _, attributes in page.elements:
+            for name in ("src", "href"):
+                self.assertIn(attributes.get(name), (None, "data:,"))
+            self.assertNotIn("style", attributes)  # the policy forbids it
+        self.assertEqual(page.text["CLEAN-LOCAL"], "60")
+        self.assertEqual(page.text["ABORTED-LOCAL"], "7")
+        self.assertEqual(page.text["ended-LOCAL"], "67")
+        self.assertEqual(page.text["discarded"], "123")
+        self.assertEqual(page.text["status"], "Serving: 0 connections, 67 ended.")
+        self.assertEqual(body.count('<tr role="row"><th scope="row"'), 50)
+
+    def test_escaped(self) -> None:
+        """
+        Whatever a peer's address and a summary hold, it is text.
+        """
+        ended(self.monitor, _HOSTILE, _HOSTILE)
+        _, _, body = self.get("/")
+        (event,) = self.events(self.begin("/events")[1])
+        (row,) = event["ended"]
+        for text in (body, row):
+            self.assertNotIn("alert('", text)
+            self.assertEqual(text.count("&lt;script&gt;alert("), 2)
+        Page(row)
+
+    def test_contrast(self) -> None:
+        """
+        Text has a contrast of 4.5 at least, and the bars 3, in light and dark
+        (WCAG 2.2, 1.4.3 and 1.4.11).
+        """
+        html = files("twisted_term").joinpath("status.html").read_text("utf-8")
+        schemes = re.findall(r":root \{(.*?)\}", html, re.DOTALL)
+        self.assertEqual(len(schemes), 2)
+        for scheme in schemes:
+            colours = dict(re.findall(r"--(\w+): #(\w{6})", scheme))
+            for text in ("ink", "soft"):
+                for ground in ("paper", "band"):
+                    ratio = contrast(colours[text], colours[ground])
+                    self.assertGreaterEqual(ratio, 4.5, (text, ground))
+            for mark in ("flush", "fin", "linger", "theirs"):
+                self.assertGreaterEqual(contrast(colours[mark], colours["paper"]), 3)
+
+    def test_places(self) -> None:
+        """
+        At any path: without the slash there is a redirect, since what the page
+        refers to is below it.
+        """
+        code, headers, _ = self.get("/status", 1)
+        self.assertEqual((code, headers["location"]), (302, "./status/"))
+        for path in ("/status/", "/status/events", "/status/health"):
+            self.assertEqual(self.get(path, 1, "HEAD")[0], 200)
+        self.assertEqual(self.get("/status/nonsense", 1)[0], 404)
+
+    def test_health(self) -> None:
+        """
+        C{/health} is 200 always; C{/ready} is 503 in a drain.
+        """
+        for serving, code, text in ((True, 200, "ready\n"), (False, 503, "draining\n")):
+            self.serving = serving
+            self.assertEqual(self.get("/health")[::2], (200, "healthy\n"))
+            self.assertEqual(self.get("/ready")[::2], (code, text))
+
+    # The events.
+
+    def test_events(self) -> None:
+        """
+        The numbers at once, and then what is new, once a second at most.
+        """
+        ended(self.monitor)
+        channel, transport = self.begin("/events")
+        self.assertIn(b"\r\nContent-Type: text/event-stream\r\n", transport.value())
+        (event,) = self.events(transport)
+        self.assertEqual((event["last"], len(event["ended"])), (1, 1))
+        self.assertEqual(event["counts"]["CLEAN-LOCAL"], 1)
+        for _ in range(3):
+            ended(self.monitor)
+        self.clock.advance(0.5)
+        self.assertEqual(self.events(transport), [])
+        self.clock.advance(0.5)
+        (event,) = self.events(transport)
+        self.assertEqual((event["last"], len(event["ended"])), (4, 3))
+        self.assertEqual(event["counts"]["CLEAN-LOCAL"], 4)
+        # A state alone is news too.
+        self.monitor.watch(_Live())
+        self.clock.pump([1] * 3)
+        (event,) = self.events(transport)
+        self.assertEqual(event["counts"]["state-OPEN"], 1)
+        self.assertEqual(event["ended"], [])
+        self.assertEqual(event["summary"], "Serving: 1 connections, 4 ended.")
+        # With the last viewer the looking ends.
+        channel.connectionLost(Failure(ConnectionLost()))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_after(self) -> None:
+        """
+        A viewer says what it has already.
+        """
+        for _ in range(5):
+            ended(self.monitor)
+        (event,) = self.events(self.begin("/events?after=3")[1])
+        self.assertEqual(len(event["ended"]), 2)
+        code, _, body = self.get("/events?after=-1")
+        self.assertEqual((code, body), (400, "after=b'-1': must be a whole number\n"))
+
+    def test_heartbeat(self) -> None:
+        """
+        Where nothing happens, a comment shows that the stream lives.
+        """
+        _, transport = self.begin("/events")
+        self.events(transport)
+        self.clock.pump([1] * 14)
+        self.assertEqual(transport.value(), b"")
+        self.clock.pump([1] * 16)
+        self.assertEqual(transport.value(), b":\n\n" * 2)
+
+    def test_paused(self) -> None:
+        """
+        A viewer that does not read is sent nothing, and then the news in one
+        event; another one misses nothing of it.
+        """
+        _, slow = self.begin("/events")
+        _, other = self.begin("/events")
+        self.events(slow), self.events(other)
+        slow.producer.pauseProducing()
+        for _ in range(100):
+            ended(self.monitor)
+            self.clock.advance(1)
+        self.assertEqual(slow.value(), b"")
+        self.assertEqual(len(self.events(other)), 100)
+        slow.producer.resumeProducing()
+        self.clock.advance(1)
+        (event,) = self.events(slow)
+        self.assertEqual((event["last"], len(event["ended"])), (100, 50))
+
+    def test_draining(self) -> None:
+        """
+        A drain is told, and ends the streams; a later one ends after one event.
+        """
+        _, transport = self.begin("/events")
+        self.events(transport)
+        self.serving = False
+        self.clock.advance(1)
+        (event,) = self.events(transport)
+        self.assertEqual(event["ready"], False)
+        self.assertTrue(event["summary"].startswith("Draining: "))
+        self.assertTrue(transport.disconnecting)
+        _, transport = self.begin("/events")
+        self.assertEqual(len(self.events(transport)), 1)
+        self.assertTrue(transport.disconnecting)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    # The metrics.
+
+    def test_metrics(self) -> None:
+        """
+        What Prometheus' own parsers read, in both formats.
+        """
+        monitor = self.monitor
+        for _ in range(3):
+            ended(monitor)
+        monitor.ended[Outcome.RESET_BY_PEER, Initiator.PEER] += 1
+        monitor.watch(_Live())
+        monitor.bytesUnacknowledged, monitor.bytesDiscarded = 10, 20
+        monitor.writesDropped = 30
+        monitor.spent[State.HALF_CLOSED] = spent = Spent()
+        spent.add(0.05)
+        spent.add(5)
+        plain = self.get("/metrics")
+        accept = "application/openmetrics-text; version=1.0.0"
+        new = self.get("/metrics", Accept=accept)
+        self.assertTrue(plain[1]["content-type"].startswith("text/plain; version="))
+        self.assertTrue(new[1]["content-type"].startswith("application/openmetrics"))
+        for (code, _, body), parse in (
+            (plain, text_string_to_metric_families),
+            (new, openmetrics.text_string_to_metric_families),
+        ):
+            self.assertEqual(code, 200)
+            samples = {
+                (sample.name, *sorted(sample.labels.values())): sample.value
+                for family in parse(body)
+                for sample in family.samples
+            }
+            for name, value in (
+                (("connections", "open"), 1),
+                (("connections", "lingering"), 0),
+                (("terminations_total", "clean", "local"), 3),
+                (("terminations_total", "peer", "reset_by_peer"), 1),
+                (("terminations_total", "local", "lost"), 0),
+                (("unacknowledged_bytes_total",), 10),
+                (("discarded_bytes_total",), 20),
+                (("dropped_writes_total",), 30),
+                (("state_seconds_count", "half_closed"), 2),
+                (("state_seconds_sum", "half_closed"), 5.05),
+                (("state_seconds_bucket", "0.1", "half_closed"), 1),
+                (("state_seconds_bucket", "10.0", "half_closed"), 2),
+                (("state_seconds_bucket", "+Inf", "half_closed"), 2),
+            ):
+                key = (f"twisted_term_{name[0]}", *name[1:])
+                self.assertEqual(samples[key], value)
+
+    def test_noExtra(self) -> None:
+        """
+        Without the extra, one line says what is missing; the rest works.
+        """
+        for name in [name for name in sys.modules if name.startswith("prometheus_")]:
+            self.addCleanup(sys.modules.__setitem__, name, sys.modules.pop(name))
+        module = sys.modules.pop("twisted_term._metrics", None)
+        if module is not None:
+            self.addCleanup(sys.modules.__setitem__, "twisted_term._metrics", module)
+        sys.modules["prometheus_client"] = None  # type: ignore[assignment]
+        code, _, body = self.get("/metrics")
+        self.assertEqual(code, 501)
+        self.assertEqual(
+            body,
+            "/metrics needs prometheus_client: pip install 'twisted_term[metrics]'\n",
+        )
+        self.assertEqual(self.get("/")[0], 200)
+
+
+class _Live:
+    """
+    A connection that stays open.
+    """
+
+    state = State.OPEN
+
+    def whenTerminated(self) -> Any:
+        return Deferred()
+
+
+def contrast(one: str, other: str) -> float:
+    """
+    The contrast ratio of two colours (WCAG 2.2).
+    """
+
+    def luminance(colour: str) -> float:
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+        linear = [
+            part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4
+            for part in parts
+        ]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+class SlowViewerTests(SocketTestCase):
+    """
+    A viewer on a real socket that never reads.
+    """
+
+    @inlineCallbacks
+    def test_memory(self) -> Any:
+        """
+        What waits for it in the server does not grow.
+        """
+        clock = Clock()
+        monitor = Monitor(recent=1, clock=clock)
+        site = Site(StatusResource(monitor, lambda: True, clock))
+        site.noisy = False
+        site.log = nothing  # type: ignore[assignment]
+        watching = Monitor()
+        port = self.listen(watching.wrap(site))
+        made: list[TerminatingTransport] = []
+        self.patch(watching, "watch", lambda transport: made.append(transport))
+        with connect(port, b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n", small=True):
+            yield self.until(clock.getDelayedCalls)
+            waiting = []
+            for _ in range(200):
+                ended(monitor, summary="x" * 200_000)
+                clock.advance(1)
+                yield deferLater(reactor, 0)
+                waiting.append(unsentBytes(made[0].wrapped))
+        # Of 40 MB, what the kernel does not take is one event.
+        self.assertGreater(max(waiting), 0)
+        self.assertLess(max(waiting), 500_000)
+        yield self.until(lambda: not clock.getDelayedCalls())
+
+
+class OptionTests(SynchronousTestCase):
+    """
+    C{--status}.
+    """
+
+    def test_default(self) -> None:
+        """
+        Nobody who has not asked for it has one.
+        """
+        self.assertIsInstance(makeService(options()), DrainingService)
+
+    def test_bad(self) -> None:
+        """
+        One line names the option, the endpoint, and what is allowed.
+        """
+        parsed = options("--status=nonsense")
+        error = self.assertRaises(CannotListen, makeService, parsed)
+        self.assertEqual(
+            str(error),
+            "twistd termserver: --status 'nonsense': must be an endpoint, such as"
+            " tcp:8024:interface=127.0.0.1: Unknown endpoint type: 'nonsense'",
+        )
+
+    def test_inUse(self) -> None:
+        """
+        A port that is in use ends twistd with one line.
+        """
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            status = f"--status=tcp:{taken.getsockname()[1]}:interface=127.0.0.1"
+            server = Server(
+                self,
+                (*TWISTD, "termserver", "--listen=tcp:0:interface=127.0.0.1", status),
+            )
+            self.assertEqual(server.end(), 1)
+        self.assertIn("--status 'tcp:", server.log.splitlines()[-1])
+        self.assertNotIn("Traceback", server.log)
+
+
+def fetch(port: int, path: str) -> tuple[int, str]:
+    """
+    @return: status and body.
+    """
+    request = f"GET {path} HTTP/1.0\r\nHost: x\r\n\r\n".encode()
+    ((answer, end),) = receiveAll([connect(port, request)])
+    assert end == "FIN", end
+    head, _, body = answer.decode("utf-8").partition("\r\n\r\n")
+    return int(head.split()[1]), body
+
+
+class Stream:
+    """
+    A viewer without a browser.
+    """
+
+    def __init__(self, port: int, path: str = "/events") -> None:
+        request = f"GET {path} HTTP/1.0\r\nHost: x\r\n\r\n".encode()
+        self._client = connect(port, request)
+        self._lines = self._client.makefile("r", encoding="ascii")
+
+    def next(self) -> Any:
+        """
+        The next event, or C{None} at the end.
+        """
+        for line in self._lines:
+            if line.startswith("data: "):
+                return json.loads(line[6:])
+        self._lines.close()
+        self._client.close()
+        return None
+
+
+class ServerTests(SynchronousTestCase):
+    """
+    C{twistd termserver --status}, in a process of its own.
+    """
+
+    def test_counts(self) -> None:
+        """
+        Known ends are counted as what they are, told to a viewer, and have
+        their stages in the page.
+        """
+        watched = browser.Watched(self)
+        stream = Stream(watched.status)
+        first = stream.next()
+        ends = (watched.clean, watched.slow, watched.aborted, watched.reset)
+        for end in (*ends, watched.expired):
+            end()
+        last, rows = first, []
+        before = len(first["ended"])
+        while last["last"] < first["last"] + 5:
+            last = stream.next()
+            rows += last["ended"]
+        changed = {
+            name: last["counts"][name] - count
+            for name, count in first["counts"].items()
+            if name in last["counts"] and not name.startswith(("state", "connections"))
+        }
+        self.assertEqual(
+            {name: count for name, count in changed.items() if count},
+            {
+                "CLEAN-LOCAL": 2,
+                "ABORTED-LOCAL": 1,
+                "RESET_BY_PEER-PEER": 1,
+                "LINGER_EXPIRED-LOCAL": 1,
+                "ended-LOCAL": 4,
+                "ended-PEER": 1,
+            },
+        )
+        self.assertEqual(len(rows), 5)
+        _, page = fetch(watched.status, "/")
+        self.assertEqual(page.count('<tr role="row"><th scope="row"'), 5 + before)
+        stages = ["flush", "FIN", "linger", "FIN_from_the_peer", "closed"]
+        found = [
+            re.findall(r"<li>(.*?) <span>", row)
+            for row in rows
+            if "clean, by local" in row
+        ]
+        wanted = [stage.replace("_", " ") for stage in stages]
+        self.assertEqual(found, [wanted, wanted])
+        (expired,) = (row for row in rows if "linger expired" in row)
+        self.assertNotIn("FIN from the peer", expired)
+        code, metrics = fetch(watched.status, "/metrics")
+        self.assertEqual(code, 200)
+        self.assertIn(
+            'twisted_term_terminations_total{initiator="local",outcome="clean"} 2.0',
+            metrics,
+        )
+
+    def test_drain(self) -> None:
+        """
+        While the server drains the status port answers, C{/ready} with 503 and
+        a viewer with the numbers; then both are gone, with status 0 and
+        whatever the viewers do: one of them never reads.
+        """
+        watched = browser.Watched(self)
+        stream = Stream(watched.status)
+        stream.next()
+        idle = connect(watched.status)
+        deaf = connect(watched.status, b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n")
+        self.addCleanup(idle.close)
+        self.addCleanup(deaf.close)
+        client = connect(watched.port, b"WAIT 3\nCLOSE\n")
+        while stream.next()["counts"]["state-FLUSHING"] != 1:
+            pass
+        watched.server.terminate()
+        watched.server.wait("draining, 1 connections left")
+        self.assertEqual(fetch(watched.status, "/ready"), (503, "draining\n"))
+        self.assertEqual(fetch(watched.status, "/health"), (200, "healthy\n"))
+        last = event = stream.next()
+        while event is not None:
+            last, event = event, stream.next()
+        self.assertEqual(last["ready"], False)
+        again = Stream(watched.status)
+        self.assertEqual(again.next()["summary"].split()[0], "Draining:")
+        self.assertIs(again.next(), None)
+        self.assertEqual(receiveAll([client]), [(b"DONE\n", "FIN")])
+        self.assertEqual(watched.server.end(), 0)
+        for word in ("Traceback", "Unhandled", "unclean"):
+            self.assertNotIn(word, watched.server.log)
+
+
+class DocumentTests(SynchronousTestCase):
+    """
+    C{docs/status.rst}.
+    """
+
+    def test_example(self) -> None:
+        """
+        The example serves the page in a user's own Site; a viewer there does
+        not keep the drain waiting.
+        """
+        text = Path(__file__).parents[1].joinpath("docs/status.rst").read_text("utf-8")
+        found = re.search(r"code-block:: python\n\n((?:    .*\n|\n)+)", text)
+        assert found is not None
+        source = re.sub("^    ", "", found[1], flags=re.MULTILINE)
+        self.assertEqual(source.count("tcp:8080:"), 1)
+        program = Path(mkdtemp()) / "service.tac"
+        program.write_text(source.replace("tcp:8080:", "tcp:0:"), "utf-8")
+        server = Server(self, (*TWISTD, f"--python={program}"), cwd=program.parent)
+        port = int(server.wait(PORT)[1])
+        code, page = fetch(port, "/status/")
+        self.assertEqual(code, 200)
+        self.assertEqual(Page(page).text["state-OPEN"], "1")  # who asks
+        self.assertEqual(fetch(port, "/status/ready"), (200, "ready\n"))
+        stream = Stream(port, "/status/events")
+        stream.next()
+        server.terminate()
+        event = stream.next()
+        while event is not None:
+            event = stream.next()
+        self.assertEqual(server.end(), 0)
+        self.assertNotIn("reset", server.log)
+
+
+class BrowserTests(SynchronousTestCase):
+    """
+    The page in headless Chromium.
+    """
+
+    skip = browser.missing()
+
+    def text(self, name: str) -> str:
+        return self.driver.execute_script(
+            "return document.getElementById(arguments[0]).textContent", name
+        )
+
+    def until(self, condition: Any) -> None:
+        deadline = time.monotonic() + SECONDS
+        while not condition():
+            self.assertLess(time.monotonic(), deadline, "nothing happens")
+            time.sleep(0.05)
+
+    def complaints(self) -> list[str]:
+        return [entry["message"] for entry in self.driver.get_log("browser")]
+
+    def test_live(self) -> None:
+        """
+        The numbers change without a reload; nothing is wider than a phone; the
+        tables have their names; updates can be paused; a drain, and the end,
+        are told.
+        """
+        watched = browser.Watched(self)
+        watched.clean()
+        self.driver = driver = browser.browser(self)
+        browser.resize(driver, 360)
+        driver.get(watched.url)
+        driver.execute_script("window.same = true")
+        self.until(lambda: self.text("CLEAN-LOCAL") == "1")
+        before = int(self.text("ended-LOCAL"))
+        client = connect(watched.port)
+        self.until(lambda: self.text("state-OPEN") == "1")
+        client.close()
+        watched.slow()
+        watched.aborted()
+        self.until(lambda: int(self.text("ended-LOCAL")) == before + 2)
+        self.assertEqual(self.text("state-OPEN"), "0")
+        self.assertIn("FIN from the peer", self.text("recent"))
+        self.assertTrue(driver.execute_script("return window.same"))
+        for width in (360, 1000):
+            browser.resize(driver, width)
+            wide = driver.execute_script("return document.documentElement.scrollWidth")
+            self.assertLessEqual(wide, width)
+        for width in (360, 1000):
+            browser.resize(driver, width)
+            tree = driver.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
+            names = [
+                (node["role"]["value"], node.get("name", {}).get("value", ""))
+                for node in tree
+                if not node["ignored"]
+            ]
+            tables = [name for role, name in names if role == "table"]
+            self.assertEqual(
+                tables,
+                [
+                    "Connections by state",
+                    "Ended connections by outcome",
+                    "Not delivered",
+                    "Recent terminations, the newest first, 50 at most",
+                ],
+            )
+            roles = [role for role, _ in names]
+            self.assertIn("status", roles)
+            self.assertIn("main", roles)
+            for header in ("Peer", "How it ended", "Timeline"):
+                self.assertIn(("columnheader", header), names)
+        self.assertEqual(self.complaints(), [])
+
+        driver.execute_script("document.getElementById('pause').click()")
+        self.assertEqual(self.text("status"), "Updates are paused.")
+        watched.aborted()
+        time.sleep(1.5)
+        self.assertEqual(int(self.text("ended-LOCAL")), before + 2)
+        driver.execute_script("document.getElementById('pause').click()")
+        self.until(lambda: int(self.text("ended-LOCAL")) == before + 3)
+
+        client = connect(watched.port, b"WAIT 2\nCLOSE\n")
+        self.until(lambda: self.text("connections") == "1")
+        watched.server.terminate()
+        self.until(lambda: self.text("status").startswith("Draining: 1 connections"))
+        self.assertEqual(self.complaints(), [])
+        receiveAll([client])
+        self.until(lambda: "does not answer" in self.text("status"))
+        self.assertEqual(watched.server.end(), 0)

@@ -1,0 +1,169 @@
+"""
+Keeping account of connections: those that live, and how the others ended.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter, deque
+from dataclasses import dataclass
+from typing import Any, Optional
+
+from twisted.internet.interfaces import IReactorTime
+
+from .protocol import TerminatingFactory
+from .report import Initiator, Outcome, State, Termination
+
+_LIVE = (State.OPEN, State.FLUSHING, State.HALF_CLOSED, State.LINGERING)
+#: Upper bounds, in seconds, of the classes of time spent in a state.
+BOUNDS = (0.001, 0.01, 0.1, 1.0, 10.0, 60.0, 600.0)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """
+    One connection that has ended.  It keeps nothing of the connection alive.
+
+    @ivar number: counts them, from 1.
+    @ivar at: when it ended, in seconds since the epoch.
+    @ivar peer: the address of the peer.
+    @ivar outcome: how it ended.
+    @ivar summary: L{Termination.summary}.
+    @ivar timeline: L{Termination.timeline}.
+    """
+
+    number: int
+    at: float
+    peer: Any
+    outcome: Outcome
+    summary: str
+    timeline: list[tuple[float, str]]
+
+
+class Spent:
+    """
+    A histogram of the seconds that connections have spent in one state.
+
+    @ivar counts: how many, for each of L{BOUNDS} (that and less, more than the
+        bound before), and last for those beyond.
+    @ivar seconds: in all.
+    """
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(BOUNDS) + 1)
+        self.seconds = 0.0
+
+    def add(self, seconds: float) -> None:
+        """
+        Count one connection.
+        """
+        self.counts[bisect_left(BOUNDS, seconds)] += 1
+        self.seconds += seconds
+
+
+class Monitor:
+    """
+    Knows the connections that it is told of, by L{wrap} or L{watch}.  It costs
+    something when a connection is made and when it has ended, and nothing in
+    between: what state a connection is in is asked, not told.
+
+    @ivar since: when it began, in seconds since the epoch.
+    @ivar ended: how many connections have ended, by outcome and initiator.
+    @ivar recent: the last ones, oldest first.
+    @ivar spent: the time that those which have ended spent in each state.
+    @ivar bytesUnacknowledged: bytes written to them and not acknowledged, as
+        far as known.
+    @ivar bytesDiscarded: bytes that arrived after C{loseConnection}.
+    @ivar writesDropped: writes that came too late.
+    """
+
+    def __init__(self, recent: int = 50, clock: Optional[IReactorTime] = None) -> None:
+        """
+        @param recent: how many of the connections that have ended are kept.
+        @param clock: C{None} for the global reactor.
+        @raise ValueError: for a negative number.
+        """
+        if clock is None:
+            from twisted.internet import reactor
+
+            clock = IReactorTime(reactor)
+        if recent < 0:
+            raise ValueError(f"recent={recent!r}: must be 0 connections or more")
+        self._clock = clock
+        self._live: set[Any] = set()
+        self.since = clock.seconds()
+        self.ended: Counter[tuple[Outcome, Initiator]] = Counter()
+        self.recent: deque[Ended] = deque(maxlen=recent)
+        self.spent: dict[State, Spent] = {}
+        self.bytesUnacknowledged = self.bytesDiscarded = self.writesDropped = 0
+
+    def wrap(self, factory: Any) -> TerminatingFactory:
+        """
+        Make a factory whose connections are known here, for any server or
+        client, endpoint or service.  It does what
+        L{twisted_term.TerminatingFactory} does.
+        """
+        return _Watched(self, factory)
+
+    def watch(self, transport: Any) -> None:
+        """
+        Know one connection: a protocol with L{twisted_term.TerminationMixin}
+        may call it in C{connectionMade}.  Again, it does nothing.
+
+        @param transport: its L{twisted_term.ITerminableTransport}.
+        """
+        if transport not in self._live:
+            self._live.add(transport)
+            transport.whenTerminated().addCallback(self._terminated, transport)
+
+    def states(self) -> dict[State, int]:
+        """
+        How many connections are in which state now; those that are closed, and
+        whose protocols are about to be told, are left out.
+        """
+        found = Counter(transport.state for transport in self._live)
+        return {state: found[state] for state in _LIVE}
+
+    @property
+    def total(self) -> int:
+        """
+        How many connections have ended.
+        """
+        return sum(self.ended.values())
+
+    def _terminated(self, report: Termination, transport: Any) -> None:
+        self._live.discard(transport)
+        self.ended[report.outcome, report.initiator] += 1
+        self.bytesUnacknowledged += report.bytesUnacknowledged or 0
+        self.bytesDiscarded += report.bytesDiscarded
+        self.writesDropped += report.writesDropped
+        for state, seconds in report.seconds.items():
+            self.spent.setdefault(state, Spent()).add(seconds)
+        self.recent.append(
+            Ended(
+                number=self.total,
+                at=self._clock.seconds(),
+                peer=transport.getPeer(),
+                outcome=report.outcome,
+                summary=report.summary,
+                timeline=report.timeline,
+            )
+        )
+
+
+class _Watched(TerminatingFactory):
+    """
+    Tells a L{Monitor} of the connections that are made.
+    """
+
+    def __init__(self, monitor: Monitor, factory: Any) -> None:
+        super().__init__(factory)
+        self._monitor = monitor
+
+    def _gate(self, application: Any) -> Any:
+        gate = super()._gate(application)
+        gate.connected += (self._monitor.watch,)
+        return gate
+
+
+__all__ = ["BOUNDS", "Ended", "Monitor", "Spent"]
