@@ -40,6 +40,7 @@ from twisted_term import (
     TerminatingFactory,
     TerminatingTransport,
 )
+from twisted_term._private import unsentBytes
 from twisted_term.monitor import Ended, Spent
 from twisted_term.status import StatusResource
 from twisted_term.tap import CannotListen, makeService
