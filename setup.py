@@ -26,6 +26,7 @@ setup(
             "build",
             "daphne",
             "httpx[http2]",
+            "hypothesis",
             "klein",
             "kubernetes-validate",
             "pyhamcrest",
