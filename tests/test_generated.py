@@ -182,7 +182,8 @@ class Run:
     @ivar dropped: writes that were not.
     @ivar got: what the peer has read, and C{peerEnd} how that ended.
     @ivar peerSent: bytes that the peer's kernel took.
-    @ivar peerGone: has the peer closed or reset, before it had seen our end?
+    @ivar peerDone: has the peer sent its FIN?
+    @ivar peerGone: has the peer reset, or closed before it had seen our end?
     @ivar waited: seconds since the end was asked for.
     """
 
@@ -325,6 +326,7 @@ class Run:
     def peerClose(self) -> None:
         if self._peer.fileno() != -1:
             self.peerGone = self.peerGone or self.peerEnd is None
+            self.peerDone = True
             self._peer.close()
 
     def peerReset(self) -> None:
