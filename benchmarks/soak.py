@@ -21,7 +21,7 @@ have seen, and the verdict.  The exit status is 1 if anything has grown, a byte
 is lost, or an end has failed to come.
 
     python benchmarks/soak.py [--connections 10000] [--seconds 120]
-        [--first-wave 40] [--limit 8] [--seed 1]
+        [--first-wave 60] [--limit 16] [--seed 1]
 
 C{--limit} is the policy's, in seconds; a client idles for up to twice as long,
 one that never closes keeps its socket open for one and a half times as long,
@@ -31,6 +31,7 @@ and a WAIT takes a tenth of it at most.
 from __future__ import annotations
 
 import argparse
+import ctypes
 import gc
 import heapq
 import itertools
@@ -58,8 +59,9 @@ _AT_ONCE = 100
 #: Limits of all waits, in seconds.
 _START, _END = 30.0, 90.0
 _SAMPLE = 10.0
-#: What the resident set may grow by: the allocator's noise.
-_NOISE = 1.1
+#: What the blocks that Python has allocated may grow by, and what the resident
+#: set may: it keeps what the worst moment has fragmented.
+_BLOCKS, _RESIDENT = 1.01, 1.25
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _RESET = struct.pack("ii", 1, 0)
 #: linux/in.h: the port is chosen by connect(), when the destination is known.
@@ -88,6 +90,7 @@ def _serve(limit: float) -> None:
     from twisted_term import TerminatingFactory, TerminationPolicy
     from twisted_term.demo import DemoFactory
 
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", lambda pad: None)
     policy = TerminationPolicy(
         flushTimeout=limit,
         workTimeout=4 * limit,
@@ -102,8 +105,11 @@ def _serve(limit: float) -> None:
 
     def tell() -> None:
         gc.collect()
-        calls = reactor.getDelayedCalls()  # type: ignore[attr-defined]
-        print(json.dumps({"calls": len(calls), **demo.status()}), flush=True)
+        trim(0)  # what is free goes back to the kernel
+        blocks = sys.getallocatedblocks()
+        calls = len(reactor.getDelayedCalls())  # type: ignore[attr-defined]
+        told = {"calls": calls, "blocks": blocks, **demo.status()}
+        print(json.dumps(told), flush=True)
 
     def asked(*args: object) -> None:
         reactor.callFromThread(tell)  # type: ignore[attr-defined]
@@ -337,12 +343,13 @@ class Sample:
     connections: int
     files: int
     resident: int
+    blocks: int
     calls: int
 
     def __str__(self) -> str:
         return (
             f"{self.connections:>12}{self.files:>8}"
-            f"{self.resident / (1 << 20):>10.1f}{self.calls:>8}"
+            f"{self.resident / (1 << 20):>10.1f}{self.blocks:>10}{self.calls:>8}"
         )
 
 
@@ -354,7 +361,8 @@ def flat(before: Sample, after: Sample) -> bool:
         after.connections == before.connections
         and after.files <= before.files
         and after.calls <= before.calls
-        and after.resident <= before.resident * _NOISE
+        and after.blocks <= before.blocks * _BLOCKS
+        and after.resident <= before.resident * _RESIDENT
     )
 
 
@@ -390,7 +398,9 @@ class _Server:
         with open(f"/proc/{pid}/statm") as statm:
             resident = int(statm.read().split()[1]) * _PAGE
         files = len(os.listdir(f"/proc/{pid}/fd"))
-        return Sample(told["connections"], files, resident, told["calls"])
+        return Sample(
+            told["connections"], files, resident, told["blocks"], told["calls"]
+        )
 
     def idle(self) -> Sample:
         """
@@ -467,7 +477,9 @@ def _wave(server: _Server, seed: str, count: int, seconds: float) -> _Total:
 def _soak(count: int, seconds: float, first: float, limit: float, seed: int) -> bool:
     server = _Server(limit)
     try:
-        print(f"{'':>15}{'connections':>12}{'files':>8}{'MiB':>10}{'calls':>8}")
+        print(
+            f"{'':>15}{'connections':>12}{'files':>8}{'MiB':>10}{'blocks':>10}{'calls':>8}"
+        )
         print(f"{'start':>15}{server.sample()}", flush=True)
         waves = []
         idle = []
@@ -503,8 +515,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(allow_abbrev=False)
     parser.add_argument("--connections", type=int, default=10_000)
     parser.add_argument("--seconds", type=float, default=120.0)
-    parser.add_argument("--first-wave", type=float, default=40.0)
-    parser.add_argument("--limit", type=float, default=8.0)
+    parser.add_argument("--first-wave", type=float, default=60.0)
+    parser.add_argument("--limit", type=float, default=16.0)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()

@@ -41,12 +41,13 @@ class SoakTests(SynchronousTestCase):
         What is left over is noticed.
         """
         soak = runpy.run_path(_SOAK)
-        flat, before = soak["flat"], soak["Sample"](0, 10, 50 << 20, 0)
+        flat, before = soak["flat"], soak["Sample"](0, 10, 50 << 20, 100_000, 0)
         self.assertTrue(flat(before, before))
         for grown in (
             {"connections": 1},
             {"files": 11},
-            {"resident": 60 << 20},
+            {"resident": 70 << 20},
+            {"blocks": 102_000},
             {"calls": 1},
         ):
             self.assertFalse(flat(before, replace(before, **grown)), grown)
