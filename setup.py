@@ -33,6 +33,7 @@ setup(
             "build",
             "daphne",
             "httpx[http2]",
+            "hypothesis",
             "klein",
             "kubernetes-validate",
             "prometheus_client",

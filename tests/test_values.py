@@ -67,6 +67,9 @@ class StringTests(SynchronousTestCase):
         for text, part in (
             ("term:tcp:8080:lingerTime=soon", "lingerTime='soon': must be"),
             ("term:tcp:8080:lingerBytes=1.5", "lingerBytes='1.5': must be a whole"),
+            ("term:haproxy:index=0", "'haproxy:index=0': "),
+            ("term:ssl:0:/none/such:/none/such", "'ssl:0:/none/such:/none/such': "),
+            ("term:a\nb", "Unknown endpoint type: 'a b'"),
             ("term", "must be followed by an endpoint, such as term:tcp:8080"),
             ("term:", "must be followed by an endpoint"),
             ("term:term:lingerTime=1", "must be followed by an endpoint"),

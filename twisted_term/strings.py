@@ -65,13 +65,17 @@ def build(fromString: Callable[[Any, str], Any], reactor: Any, inner: str) -> An
     """
     Make the inner endpoint.
 
-    @raise ValueError: for arguments that it does not take, too.
+    @raise ValueError: in one line, for whatever the inner endpoint's parser
+        raises: TypeError for arguments that it does not take, OSError for a
+        certificate that is not there, and others.
     """
     try:
         return fromString(reactor, inner)
-    except TypeError as error:
-        names = ", ".join(_OPTIONS)
-        raise ValueError(f"{inner!r}: {error}; term: takes {names}") from error
+    except Exception as error:
+        problem = " ".join(str(error).split())
+        if isinstance(error, TypeError):
+            problem += f"; term: takes {', '.join(_OPTIONS)}"
+        raise ValueError(f"{inner!r}: {problem}") from error
 
 
 @implementer(

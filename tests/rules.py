@@ -1,0 +1,132 @@
+"""
+What a connection promises, in terms of what has happened and not of the
+states: beside this, generated inputs drive the state machine.
+"""
+
+from __future__ import annotations
+
+from typing import Optional
+
+from twisted_term._machine import Input, Node, Output, State, step
+
+_TIMERS = {Output.FLUSH, Output.WATCH_HALF_CLOSED, Output.LINGER, Output.AWAIT_ACK}
+_PEER_FIN = (Input.PEER_FIN, Input.PEER_FIN_HALF)
+
+
+class Rules:
+    """
+    @ivar asked: somebody has asked for an end: the application, or a peer
+        whose FIN finds a protocol that cannot half-close.
+    @ivar closing: more than a half-close.
+    @ivar finAsked: FIN may go out, for the work in flight is done.
+    @ivar finSent: it is out.
+    @ivar peerFin: the peer's has been seen.
+    @ivar cause: what has brought the end.
+    """
+
+    def __init__(self) -> None:
+        self.asked = self.closing = False
+        self.finAsked = self.finSent = self.peerFin = False
+        self.cause: Optional[Input] = None
+        self.end: Optional[State] = None
+
+    @property
+    def state(self) -> State:
+        """
+        What the connection must be called.
+        """
+        if self.end is not None:
+            return self.end
+        if not self.asked:
+            return State.OPEN
+        if not self.finSent:
+            return State.FLUSHING
+        # RFC 9293, section 3.6: after our FIN, we may still receive.
+        waits = self.closing or self.peerFin
+        return State.LINGERING if waits else State.HALF_CLOSED
+
+    def _ends(self, event: Input) -> Optional[State]:
+        if event in (Input.ABORT, Input.DEADLINE):
+            return State.ABORTED
+        if event is Input.FLUSH_EXPIRED and self.asked:
+            return State.ABORTED
+        lingering = self.state is State.LINGERING
+        if (
+            event is Input.LOST
+            or (event is Input.ACKNOWLEDGED and lingering and self.peerFin)
+            or (event is Input.LINGER_EXPIRED and lingering and not self.peerFin)
+        ):
+            return State.CLOSED
+        return None
+
+    def _outputs(self, event: Input) -> set[Output]:
+        """
+        What must be done, timers apart, as it stands before C{event}.
+        """
+        end = self._ends(event)
+        if end is not None:
+            if event is Input.LOST:
+                return set()
+            return {Output.RESET if end is State.ABORTED else Output.CLOSE}
+        if event is Input.WORK_DONE and self.state is State.FLUSHING:
+            return {Output.SEND_FIN}
+        if self.closing:  # the application is told of nothing more
+            return set()
+        if event is Input.LOSE and not self.peerFin:
+            return {Output.DISCARD}
+        if event is Input.FIN_SENT and self.finAsked and not self.finSent:
+            return {Output.TELL_WRITE_LOST}
+        if event is Input.PEER_FIN_HALF and not self.peerFin:
+            return {Output.TELL_READ_LOST}
+        return set()
+
+    def _happened(self, event: Input) -> None:
+        self.end = self._ends(event)
+        if self.end is not None:
+            self.cause = event
+        elif event is Input.LOSE_WRITE:
+            self.asked = True
+        elif event is Input.LOSE:
+            self.asked = self.closing = True
+        elif event is Input.WORK_DONE:
+            self.finAsked = self.finAsked or self.asked
+        elif event is Input.FIN_SENT:
+            self.finSent = self.finAsked
+        elif event in _PEER_FIN and not self.peerFin:
+            self.peerFin = True
+            if event is Input.PEER_FIN and not self.asked:
+                self.asked = self.closing = True
+
+    def check(self, node: Node, event: Input) -> Node:
+        """
+        Take one step, and compare.
+
+        @raise AssertionError: if the machine does otherwise.
+        @return: the machine's next node.
+        """
+        after, found = step(node, event)
+        outputs = set(found)
+        told = (node, event, after, found)
+        assert len(outputs) == len(found), told
+        if self.end is not None:
+            assert (after, found) == (node, ()), told
+            return after
+        expected = self._outputs(event)
+        before = self.state, self.peerFin and self.finSent
+        self._happened(event)
+        assert after.state is self.state, told
+        assert outputs - _TIMERS == expected, told
+        if self.end is not None:
+            assert not outputs & _TIMERS, told
+            return after
+        assert after.peerDone == self.peerFin, told
+        # Whatever is waited for is bounded.
+        changed = before != (self.state, self.peerFin and self.finSent)
+        bounded = changed and self.state is not State.OPEN
+        assert bool(outputs & _TIMERS) == bounded, told
+        if self.asked:
+            assert step(after, Input.FLUSH_EXPIRED)[0].ended, told
+        return after
+
+
+__all__ = ["Rules"]
