@@ -46,7 +46,7 @@ class Rules:
         return State.LINGERING if waits else State.HALF_CLOSED
 
     def _ends(self, event: Input) -> Optional[State]:
-        if event in (Input.ABORT, Input.DEADLINE):
+        if event in (Input.ABORT, Input.DEADLINE, Input.HANDSHAKE_EXPIRED):
             return State.ABORTED
         if event is Input.FLUSH_EXPIRED and self.asked:
             return State.ABORTED
