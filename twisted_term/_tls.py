@@ -19,12 +19,18 @@ from collections.abc import Iterator
 from typing import Any, Callable, Optional, Protocol
 
 from OpenSSL.SSL import SENT_SHUTDOWN, Error, WantReadError, ZeroReturnError
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.protocols.policies import ProtocolWrapper
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 
+from ._machine import Input
 from ._private import replaceConnection, unencryptedBytes
+from .policy import TerminationPolicy
+from .report import Outcome
 
 _RECORDS = 1 << 15
+#: What an end beneath looks like when TLS has failed.
+_ENDS = frozenset([Outcome.CLEAN, Outcome.LINGER_EXPIRED, Outcome.LOST])
 
 
 class Owner(Protocol):
@@ -32,10 +38,13 @@ class Owner(Protocol):
     What a L{TLSLayer} needs of the transport that it belongs to.
     """
 
+    policy: TerminationPolicy
+    disconnecting: bool
+    _clock: IReactorTime
+
     def loseConnection(self) -> None: ...
-    def _handshaking(self) -> None: ...
-    def _handshakeDone(self) -> None: ...
-    def _closeNotify(self) -> None: ...
+    def _input(self, event: Input) -> None: ...
+    def _peerDone(self) -> None: ...
     def _tlsFailed(self) -> None: ...
     def _arrived(self, count: int, discarded: bool) -> None: ...
 
@@ -47,6 +56,8 @@ class TLSLayer:
     @ivar close: close the transport beneath, without more of TLS.
     @ivar handshakeDone: has the handshake come to its end?
     @ivar failed: has TLS given the connection up?
+    @ivar truncated: has the peer's FIN come without its close_notify, while the
+        application was reading?
     @ivar closeNotifySent: is our close_notify behind what was written?
     @ivar closeNotifySize: the bytes that it takes, the last ones of all.
     @ivar closeNotifyReceived: has the peer's come?
@@ -54,9 +65,11 @@ class TLSLayer:
 
     handshakeDone = False
     failed = False
+    truncated = False
     closeNotifySent = False
     closeNotifySize = 0
     closeNotifyReceived = False
+    _timer: Optional[IDelayedCall] = None
     _aborted = False
     _closing = False
     _isShut = False
@@ -122,24 +135,59 @@ class TLSLayer:
         The peer's FIN has come: no handshake will finish.
         """
         self._peerGone = True
-        if self._closing and not self.handshakeDone:
+        if self.handshakeDone:
+            reading = not self._owner.disconnecting
+            self.truncated = reading and not self.closeNotifyReceived
+            return
+        # A probe, perhaps; or there is something that it was to receive.
+        self.failed |= not self._closing or self.unencrypted > 0
+        if self._closing:
             self._shut()
+
+    def judge(self, outcome: Outcome) -> Outcome:
+        """
+        What TLS makes of the end of the connection beneath.
+        """
+        if self.failed and outcome in _ENDS:
+            return Outcome.TLS_FAILED
+        if self.truncated and outcome in (Outcome.CLEAN, Outcome.RESET_BY_PEER):
+            return Outcome.TRUNCATED
+        return outcome
 
     def _shut(self) -> None:
         if not self._isShut:
             self._isShut = True
             self._halfCloseBeneath()
 
+    def watchHandshake(self) -> None:
+        """
+        Bound the handshake, from now on.
+        """
+        limit = self._owner.policy.handshakeTimeout
+        if self._timer is None and limit is not None and not self._aborted:
+            self._timer = self._owner._clock.callLater(limit, self._expired)
+
+    def _expired(self) -> None:
+        self._timer = None
+        self._owner._input(Input.HANDSHAKE_EXPIRED)
+
+    def _stopTimer(self) -> None:
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
+
     def abort(self) -> None:
         """
         Deliver nothing more, and send nothing more.
         """
+        self._stopTimer()
         self._aborted = self._isShut = True
 
     def detach(self) -> None:
         """
         The connection is lost: no cycle is left.
         """
+        self._stopTimer()
         vars(self._beneath).pop("loseConnection", None)
         vars(self._tls).pop("loseConnection", None)
 
@@ -155,6 +203,7 @@ class TLSLayer:
         return len(data)
 
     def _fail(self) -> None:
+        self._stopTimer()
         self.failed = True
         self.bio_write = self._ignore
 
@@ -164,13 +213,13 @@ class TLSLayer:
         try:
             self._connection.do_handshake()
         except WantReadError:
-            self._owner._handshaking()
+            self.watchHandshake()
             raise
         except Error:
             self._fail()
             raise
         self.handshakeDone = True
-        self._owner._handshakeDone()
+        self._stopTimer()
         if self._closing:
             self._closeTLS()
 
@@ -184,7 +233,7 @@ class TLSLayer:
                     # "Any data received after a closure alert has been
                     # received MUST be ignored", RFC 8446, 6.1.
                     self.bio_write = self._ignore
-                    self._owner._closeNotify()
+                    self._owner._peerDone()
             except WantReadError:
                 raise
             except Error:

@@ -67,8 +67,6 @@ class TerminatingTransport:
     _sealed = False
     _readPaused = False
     _tls: Any = None
-    _handshake: Optional[IDelayedCall] = None
-    _truncated = False
     _outcome: Optional[Outcome] = None
     _initiator: Optional[Initiator] = None
     _atEnd: Optional[tuple[int, bool]] = None
@@ -230,7 +228,7 @@ class TerminatingTransport:
         tellHalfClose(tls, self._gate)
         self._takeTLS(tls)
         if self._tls is not None:
-            self._handshaking()
+            self._tls.watchHandshake()
 
     def terminate(self, timeout: Optional[float] = None) -> Deferred[Termination]:
         """
@@ -440,7 +438,7 @@ class TerminatingTransport:
 
     def _peerFin(self) -> None:
         if self._tls is not None:
-            self._peerFinOverTLS(self._tls)
+            self._tls.peerFin()
         self._inPeerFin = True
         try:
             self._peerDone()
@@ -493,33 +491,6 @@ class TerminatingTransport:
         if self._node.flushing and (self._isDescriptor() or not self._sealed):
             self._startWatch()
 
-    # What TLS tells.
-
-    def _peerFinOverTLS(self, tls: Any) -> None:
-        if not tls.handshakeDone:
-            # A probe, perhaps; unless it was we who wanted no more of it.
-            tls.failed |= self._initiator is None or tls.unencrypted > 0
-        elif not tls.closeNotifyReceived:
-            self._truncated = not (self.disconnecting or self._node.peerDone)
-        tls.peerFin()
-
-    def _closeNotify(self) -> None:
-        self._peerDone()
-
-    def _handshaking(self) -> None:
-        limit = self.policy.handshakeTimeout
-        if self._handshake is None and limit is not None and not self._node.ended:
-            self._handshake = self._clock.callLater(limit, self._handshakeExpired)
-
-    def _handshakeExpired(self) -> None:
-        self._handshake = None
-        self._input(Input.HANDSHAKE_EXPIRED)
-
-    def _handshakeDone(self) -> None:
-        call, self._handshake = self._handshake, None
-        if call is not None:
-            call.cancel()
-
     def _tlsFailed(self) -> None:
         """
         Nothing can be sent any more, but for the alert that says why; a
@@ -527,7 +498,6 @@ class TerminatingTransport:
         """
         if self._initiator is None:
             self._initiator = Initiator.PEER
-        self._handshakeDone()
         self._sealed = True
         self._unbindWrites()
         self._stopProducer()
@@ -659,14 +629,14 @@ class TerminatingTransport:
             queue = self._sendQueue()
             unsent = self._unsent()
             if queue is not None:
-                self._atEnd = self._owed(queue.unacknowledged + unsent), queue.gone
+                owed = queue.unacknowledged + unsent
+                if self._tls is not None:
+                    # Nothing that the application has written; and who has
+                    # closed already answers it with a reset.
+                    owed = max(0, owed - self._tls.closeNotifySize)
+                self._atEnd = owed, queue.gone
             if self._tls is not None and unsent:
                 self._tls.closeNotifySent = False
-
-    def _owed(self, count: int) -> int:
-        # A close_notify is nothing that the application has written, and who
-        # has closed already answers it with a reset.
-        return count if self._tls is None else max(0, count - self._tls.closeNotifySize)
 
     def _losing(self, reason: Failure) -> None:
         if isinstance(reason.value, ConnectionLost):
@@ -714,11 +684,11 @@ class TerminatingTransport:
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
-        self._handshakeDone()
         count = None if self._atEnd is None else self._atEnd[0]
         tls, self._tls = self._tls, None
+        outcome = self._outcome or Outcome.CLEAN
         self._report = report = Termination(
-            outcome=self._outcomeOver(tls),
+            outcome=outcome if tls is None else tls.judge(outcome),
             initiator=self._initiator or Initiator.PEER,
             delivered=None if count is None else count == 0,
             bytesUnacknowledged=count,
@@ -756,15 +726,6 @@ class TerminatingTransport:
                 del application.dataReceived, application.connectionLost
             self._protocol = self._gate.receiver = self._gate.application = None
             self._gate.transport = None
-
-    def _outcomeOver(self, tls: Any) -> Outcome:
-        outcome = self._outcome or Outcome.CLEAN
-        if outcome in (Outcome.CLEAN, Outcome.LINGER_EXPIRED, Outcome.LOST):
-            if tls is not None and tls.failed:
-                return Outcome.TLS_FAILED
-            if self._truncated and outcome is Outcome.CLEAN:
-                return Outcome.TRUNCATED
-        return outcome
 
 
 _PERFORM: dict[Output, Callable[[TerminatingTransport], None]] = {
