@@ -10,7 +10,7 @@ import os
 from typing import Any
 
 from twisted.internet.asyncioreactor import AsyncioSelectorReactor
-from twisted.internet.test import test_tcp
+from twisted.internet.test import test_tcp, test_tls
 from twisted.trial.unittest import SynchronousTestCase
 
 from twisted_term import TerminatingFactory, TerminationPolicy
@@ -83,7 +83,22 @@ class AbortBuilder(Wrapping, test_tcp.AbortConnectionTests):
     pass
 
 
+class SSLClientBuilder(Wrapping, test_tls.SSLClientTestsMixin):
+    pass
+
+
+class StartTLSBuilder(Wrapping, test_tls.StartTLSClientTestsMixin):
+    pass
+
+
+class AbortSSLBuilder(Wrapping, test_tls.AbortSSLConnectionTests):
+    pass
+
+
 _BUILDERS = (
+    AbortSSLBuilder,
+    SSLClientBuilder,
+    StartTLSBuilder,
     ClientBuilder,
     ConnectionBuilder,
     TransportBuilder,

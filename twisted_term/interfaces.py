@@ -56,19 +56,28 @@ class ITerminableTransport(ITransport):
         Half-close: FIN after the work in flight is done and all buffered
         bytes are sent.  The application goes on reading, and is told by
         C{writeConnectionLost} if it is an C{IHalfCloseableProtocol}.
+
+        Over TLS, close_notify comes before FIN (RFC 8446, 6.1), when the
+        handshake is done.  A peer that keeps to RFC 5246, 7.2.1, as only TLS 1.2
+        asks for, drops what it has not sent yet.  Where the transport cannot
+        half-close (L{twisted.internet.interfaces.IHalfCloseableDescriptor}),
+        it closes both directions.
         """
 
     def loseConnection() -> None:
         """
         Lingering close (RFC 9112, 9.6): FIN as for C{loseWriteConnection},
         then wait, within the policy, for the peer's FIN.  What arrives is
-        discarded from now on.  Unsent data is sent first.
+        discarded from now on.  Unsent data is sent first; over TLS, close_notify
+        behind it.
         """
 
     def abortConnection() -> None:
         """
         Abortive close: discard unsent data and send RST now (RFC 9293,
-        3.10.5); no TIME_WAIT is left.  Works in every state.
+        3.10.5); no TIME_WAIT is left.  Works in every state.  Over TLS, no
+        alert and no close_notify is sent.  A transport that cannot reset is
+        closed, and its unsent data is lost.
         """
 
     def terminate(timeout: Optional[float] = None) -> Deferred[Any]:
