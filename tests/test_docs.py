@@ -1,0 +1,735 @@
+"""
+The documentation: every example is run, every picture drawn, every link
+followed; and what the guide says of bare Twisted.
+"""
+
+from __future__ import annotations
+
+import re
+import runpy
+import socket
+import ssl
+import subprocess
+import sys
+import zlib
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from shutil import copytree, ignore_patterns
+from tempfile import mkdtemp
+from typing import Any, NamedTuple, Optional
+from xml.etree import ElementTree
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
+from twisted.python.reflect import namedAny
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.interface import InterfaceClass
+
+from twisted_term import Outcome, TerminatingFactory, TerminationPolicy
+from twisted_term.policy import policyOptions
+
+from .certificates import certificate, context, needs
+from .processes import PORT, TWISTD, Server, connect, receiveAll
+from .support import SECONDS, SocketTestCase, exchange, receive, upload
+
+_HERE = Path(__file__).parents[1]
+_DOCUMENTS = [_HERE / "README.rst", *sorted(_HERE.joinpath("docs").rglob("*.rst"))]
+_RUN = """
+import runpy, sys
+from twisted.python.log import startLogging
+startLogging(sys.stdout)
+runpy.run_path(sys.argv[1], run_name="__main__")
+"""
+
+#: What stands in a literal block and is no example in Python, by its first
+#: line: which test runs it, or why none does.
+BLOCKS = {
+    "pip install -e . && twistd -n termserver": (
+        "tests.test_tap.TwistdTests.test_log starts it; to install is not ours"
+    ),
+    "twistd -n web --listen term:tcp:8080 --path .": (
+        "tests.test_docs.ExampleTests.test_web"
+    ),
+    "OPEN        --> FLUSHING     loseWriteConnection()": (
+        "tests.test_machine.MachineTests.test_readme"
+    ),
+    'pip install -e ".[docs]" && pydoctor': "tests.test_docs.ReferenceTests.test_build",
+    "systemctl enable --now termserver.socket termserver.service": (
+        "would change the machine; tests.test_deploy.SystemdTests checks the units"
+    ),
+}
+
+
+class Block(NamedTuple):
+    """
+    A literal block.
+
+    @ivar where: its document, and the line.
+    @ivar name: its C{:name:}, if it has one.
+    """
+
+    where: str
+    name: Optional[str]
+    text: str
+    isPython: bool
+
+
+@cache
+def parse(document: Path) -> tuple[Any, str]:
+    """
+    @return: docutils' tree of a document, and its complaints.
+    """
+    needs("docutils")
+    from io import StringIO
+
+    from docutils.core import publish_doctree
+
+    complaints = StringIO()
+    # GitHub colours code, and includes no file.
+    settings = {
+        "report_level": 1,
+        "halt_level": 5,
+        "warning_stream": complaints,
+        "syntax_highlight": "none",
+        "file_insertion_enabled": False,
+    }
+    tree = publish_doctree(
+        document.read_text("utf-8"), str(document), settings_overrides=settings
+    )
+    return tree, complaints.getvalue()
+
+
+def blocks() -> Iterator[Block]:
+    """
+    The literal blocks of all documents.
+    """
+    for document in _DOCUMENTS:
+        tree, _ = parse(document)
+        from docutils.nodes import literal_block
+
+        for node in tree.findall(literal_block):
+            yield Block(
+                f"{document.relative_to(_HERE)}, line {node.line}",
+                node["names"][0] if node["names"] else None,
+                node.astext() + "\n",
+                "python" in node["classes"],
+            )
+
+
+def check(name: str) -> str:
+    """
+    The name of the test of an example: C{test_endpointString} for
+    C{endpoint-string}.
+    """
+    first, *more = name.split("-")
+    return f"test_{first}" + "".join(word.capitalize() for word in more)
+
+
+def example(name: str) -> str:
+    """
+    The example of that name.
+    """
+    found = [block.text for block in blocks() if block.isPython and block.name == name]
+    if len(found) != 1:
+        raise AssertionError(f"{len(found)} examples have :name: {name}, not 1")
+    return found[0]
+
+
+class TextTests(SynchronousTestCase):
+    """
+    What can be said of each document.
+    """
+
+    def test_valid(self) -> None:
+        """
+        docutils has nothing to complain about.
+        """
+        for document in _DOCUMENTS:
+            self.assertEqual(parse(document)[1], "")
+
+    def test_linked(self) -> None:
+        """
+        Links and pictures lead to files that are there, and so do the names
+        of files in the text.  C{docs/README.rst} links to each document.
+        """
+        linked = set()
+        for document in _DOCUMENTS:
+            tree, _ = parse(document)
+            from docutils import nodes
+
+            links = [
+                node["refuri"]
+                for node in tree.findall(nodes.reference)
+                if ":" not in node.get("refuri", ":")
+            ]
+            links += [node["uri"] for node in tree.findall(nodes.image)]
+            for link in links:
+                path = document.parent / link.partition("#")[0]
+                self.assertTrue(path.is_file(), f"{document}: no such file: {link}")
+                if document == _HERE / "docs" / "README.rst":
+                    linked.add(path.resolve())
+            for node in tree.findall(nodes.literal):
+                name = node.astext()
+                if re.fullmatch(r"(docs|tests|benchmarks|twisted_term)/[\w./-]+", name):
+                    self.assertTrue(
+                        _HERE.joinpath(name).exists(), f"{document}: {name}"
+                    )
+        ours = {path for path in _DOCUMENTS[1:] if path.parent.name == "docs"}
+        missing = {path.name for path in ours - linked} - {"README.rst"}
+        self.assertEqual(missing, set(), "docs/README.rst has no link to these")
+
+    def test_described(self) -> None:
+        """
+        Each picture has a text for those who cannot see it.
+        """
+        for document in _DOCUMENTS:
+            tree, _ = parse(document)
+            from docutils.nodes import image
+
+            for node in tree.findall(image):
+                self.assertIn("alt", node, f"{document}: {node['uri']} needs an :alt:")
+
+    def test_examples(self) -> None:
+        """
+        Each example has a check, and each other block a test, or a reason.
+        """
+        for block in blocks():
+            if not block.isPython:
+                first = block.text.splitlines()[0]
+                self.assertIn(
+                    first,
+                    BLOCKS,
+                    f"{block.where}: say in BLOCKS which test runs this block, or"
+                    " why none does",
+                )
+                continue
+            self.assertIsNotNone(
+                block.name,
+                f"{block.where}: this example has no check; give it a :name:, and"
+                " write the test of that name in ExampleTests",
+            )
+            self.assertTrue(
+                hasattr(ExampleTests, check(block.name or "")),
+                f"{block.where}: the example {block.name} has no check; write"
+                f" ExampleTests.{check(block.name or '')}",
+            )
+
+    def test_reasons(self) -> None:
+        """
+        BLOCKS speaks of blocks that there are, and of tests that there are.
+        """
+        there = {block.text.splitlines()[0] for block in blocks()}
+        self.assertEqual(set(BLOCKS) - there, set())
+        for reason in BLOCKS.values():
+            for name in re.findall(r"tests\.[\w.]*\w", reason):
+                namedAny(name)
+
+    def test_tables(self) -> None:
+        """
+        The guide has each limit with its default, and each outcome.
+        """
+        guide = _HERE.joinpath("docs", "guide.rst").read_text("utf-8")
+        rows = dict(re.findall(r"^``(\w+)`` +(\w+)", guide, re.MULTILINE))
+        for name in policyOptions:
+            limit = getattr(TerminationPolicy, name)
+            self.assertEqual(rows[name], "none" if limit is None else f"{limit:g}")
+        outcomes = set(re.findall(r"^``([A-Z_]+)`` ", guide, re.MULTILINE))
+        self.assertEqual(outcomes, {outcome.name for outcome in Outcome})
+
+
+class PictureTests(SynchronousTestCase):
+    """
+    C{docs/pictures}.
+    """
+
+    def test_drawn(self) -> None:
+        """
+        They are what C{docs/pictures.py} draws, and no others; each is XML,
+        has a title and a description, and is in the guide.
+        """
+        script = runpy.run_path(str(_HERE / "docs" / "pictures.py"))
+        drawn = {
+            f"{name}.svg": script["draw"](picture)
+            for name, picture in script["PICTURES"].items()
+        }
+        there = {
+            path.name: path.read_text("utf-8")
+            for path in _HERE.joinpath("docs", "pictures").iterdir()
+        }
+        self.assertEqual(set(there), set(drawn))
+        guide = _HERE.joinpath("docs", "guide.rst").read_text("utf-8")
+        for name, text in drawn.items():
+            self.assertEqual(there[name], text, f"{name}: run docs/pictures.py")
+            root = ElementTree.fromstring(text)
+            for tag in ("title", "desc"):
+                self.assertTrue(root.findtext(f"{{*}}{tag}"), name)
+            self.assertIn(f".. image:: pictures/{name}\n", guide)
+
+
+class ExampleTests(SynchronousTestCase):
+    """
+    One test for each example, by its C{:name:}.
+    """
+
+    def program(self, name: str, port: int = 0) -> Path:
+        """
+        A file with the example, as it is but for its port.
+
+        @param port: takes the place of 8080 or 8443.
+        """
+        path = Path(mkdtemp()) / f"{name.replace('-', '_')}.py"
+        text, count = re.subn(r":(8080|8443)\b", f":{port}", example(name))
+        self.assertLessEqual(count, 1, "one port can be replaced, not several")
+        path.write_text(text, "utf-8")
+        return path
+
+    def start(self, name: str, twistd: bool = False, port: int = 0) -> Server:
+        """
+        Start an example.
+
+        @param twistd: it is an application's file.
+        """
+        path = self.program(name, port)
+        run = (*TWISTD, "-y", path.name) if twistd else None
+        self.addCleanup(lambda: self.assertNotIn("Traceback", server.log))
+        server = Server(
+            self, run or (sys.executable, "-c", _RUN, path.name), cwd=path.parent
+        )
+        return server
+
+    def ask(self, server: Server, request: bytes, halfClose: bool = False) -> Any:
+        """
+        @return: the answer, and whether it ended with FIN or RST.
+        """
+        client = connect(int(server.wait(PORT)[1]), request)
+        if halfClose:
+            client.shutdown(socket.SHUT_WR)
+        ((answer, end),) = receiveAll([client])
+        return answer, end
+
+    def test_echo(self) -> None:
+        server = self.start("echo")
+        self.assertEqual(self.ask(server, b"hello\r\nrest"), (b"hello\r\n", "FIN"))
+        server.wait("clean, by local; delivered")
+
+    def test_files(self) -> None:
+        """
+        The folder is there, and a drain ends the process with status 0.
+        """
+        server = self.start("files", twistd=True)
+        answer, end = self.ask(server, b"GET /files.py HTTP/1.0\r\n\r\n")
+        self.assertEqual(end, "FIN")
+        self.assertTrue(answer.startswith(b"HTTP/1.0 200 "), answer)
+        self.assertTrue(answer.endswith(b".setServiceParent(application)\n"), answer)
+        server.wait("; delivered")
+        server.terminate()
+        self.assertEqual(server.end(), 0)
+        self.assertIn("drained 0 connections", server.log)
+
+    def test_web(self) -> None:
+        """
+        The command with C{term:}, in the README and in the guide.
+        """
+        (command,) = (
+            block.text.split()
+            for block in blocks()
+            if block.text.startswith("twistd -n web ")
+        )
+        guide = _HERE.joinpath("docs", "guide.rst").read_text("utf-8")
+        self.assertIn(f"``{' '.join(command)}``", " ".join(guide.split()))
+        folder = Path(mkdtemp())
+        folder.joinpath("index.html").write_text("It works.\n", "utf-8")
+        options = [option.replace(":8080", ":0") for option in command[2:]]
+        server = Server(self, (*TWISTD, *options), cwd=folder)
+        answer, end = self.ask(server, b"GET / HTTP/1.0\r\n\r\n")
+        self.assertEqual(end, "FIN")
+        self.assertTrue(answer.endswith(b"It works.\n"), answer)
+        server.wait("; delivered")
+
+    def test_mixin(self) -> None:
+        server = self.start("mixin")
+        answer = self.ask(server, b"hello\r\nbye\r\nrest\r\n")
+        self.assertEqual(answer, (b"HELLO\r\nBYE\r\n", "FIN"))
+        server.wait("clean, by local; delivered")
+
+    def quote(self, server: Server) -> None:
+        """
+        A server that writes a line and closes, whatever it is sent.
+        """
+        answer = self.ask(server, bytes(100_000))
+        self.assertEqual(answer, (b"An apple a day keeps the doctor away.\r\n", "FIN"))
+        server.wait("clean, by local; delivered; 100000 bytes discarded")
+
+    def test_factory(self) -> None:
+        self.quote(self.start("factory"))
+
+    def test_endpointString(self) -> None:
+        self.quote(self.start("endpoint-string"))
+
+    def test_hold(self) -> None:
+        server = self.start("hold")
+        self.assertEqual(self.ask(server, b"7\r\n"), (b"49\r\n", "FIN"))
+        self.assertEqual(self.ask(server, b"7\r\n", True), (b"49\r\n", "FIN"))
+        self.assertEqual(self.ask(server, b"seven\r\n"), (b"error\r\n", "FIN"))
+
+    def test_producer(self) -> None:
+        server = self.start("producer")
+        text = re.sub(":8080", ":0", example("producer")).encode()
+        self.assertEqual(self.ask(server, b""), (text, "FIN"))
+
+    def test_count(self) -> None:
+        server = self.start("count")
+        answer = self.ask(server, bytes(123_456), halfClose=True)
+        self.assertEqual(answer, (b"123456 bytes\n", "FIN"))
+
+    def test_client(self) -> None:
+        """
+        It says that all was delivered to a server that reads, and fails with
+        one that resets.
+        """
+        for reads in (True, False):
+            with socket.create_server(("127.0.0.1", 0)) as listening:
+                listening.settimeout(SECONDS)
+                client = self.start("client", port=listening.getsockname()[1])
+                server, _ = listening.accept()
+            with server:
+                server.settimeout(SECONDS)
+                if reads:
+                    self.assertEqual(receive(server), (1_000_000, "FIN"))
+                else:  # a close with data unread
+                    server.recv(1)
+            self.assertEqual(client.end(), 0 if reads else 1)
+            said = "clean, by local; delivered" if reads else "NOT delivered"
+            self.assertIn(said, client.log)
+
+    def test_drain(self) -> None:
+        """
+        What is in flight at SIGTERM is answered.
+        """
+        server = self.start("drain", twistd=True)
+        port = int(server.wait(PORT)[1])
+        with connect(port, b"first\r\n") as client:
+            self.assertEqual(client.recv(100), b"first\r\n")
+            client.sendall(b"second\r\n")
+            server.terminate()
+            self.assertEqual(client.recv(100), b"second\r\n")
+            self.assertEqual(client.recv(100), b"")
+        self.assertEqual(server.end(), 0)
+        self.assertIn("drained 1 connections", server.log)
+
+    def test_tlsServer(self) -> None:
+        """
+        close_notify comes behind the line.
+        """
+        path = self.program("tls-server")
+        for name in ("key.pem", "cert.pem"):
+            path.with_name(name).write_bytes(certificate())
+        server = Server(self, (sys.executable, "-c", _RUN, path.name), cwd=path.parent)
+        line, end = receiveTLS(int(server.wait(PORT)[1]))
+        self.assertEqual((line[:8], end), (b"An apple", "close_notify"))
+        self.assertNotIn("Traceback", server.log)
+
+    def test_report(self) -> None:
+        """
+        A client that resets in the middle.
+        """
+        server = self.start("report")
+        with connect(int(server.wait(PORT)[1]), small=True) as client:
+            client.recv(1)
+        server.wait("RESET_BY_PEER True")
+
+    def test_testing(self) -> None:
+        """
+        It is a test case, and passes.
+        """
+        path = self.program("testing")
+        done = subprocess.run(
+            [sys.executable, "-m", "twisted.trial", path.stem],
+            cwd=path.parent,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            check=False,
+        )
+        self.assertIn("PASSED (successes=1)", done.stdout, done.stderr)
+
+
+class ReferenceTests(SynchronousTestCase):
+    """
+    The API reference.
+    """
+
+    def test_build(self) -> None:
+        """
+        pydoctor makes it, and warns of nothing.  Links to Twisted are to
+        what this Twisted has.
+        """
+        needs("pydoctor")
+        source = Path(mkdtemp()) / "source"
+        copytree(
+            _HERE / "twisted_term",
+            source / "twisted_term",
+            ignore=ignore_patterns("__pycache__"),
+        )
+        settings = _HERE.joinpath("pyproject.toml").read_text("utf-8")
+        # No test reads from the network.
+        settings, count = re.subn(
+            r'^intersphinx = \["(.*/)objects.inv"\]$',
+            r'intersphinx-file = ["objects.inv::\1"]',
+            settings,
+            flags=re.MULTILINE,
+        )
+        self.assertEqual(count, 1)
+        source.joinpath("pyproject.toml").write_text(settings, "utf-8")
+        source.joinpath("objects.inv").write_bytes(self.inventory(source))
+        done = subprocess.run(
+            [sys.executable, "-m", "pydoctor"],
+            cwd=source,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        self.assertEqual(done.returncode, 0, done.stdout)
+        page = source / "build/api/twisted_term.interfaces.ITerminableTransport.html"
+        self.assertIn("whenTerminated", page.read_text("utf-8"))
+
+    def inventory(self, source: Path) -> bytes:
+        """
+        As Sphinx has it, of all in Twisted that a docstring links to, if it is
+        there.
+        """
+        names = set()
+        for path in source.rglob("*.py"):
+            names.update(
+                re.findall(r"\bL\{(twisted\.[\w.]+)\}", path.read_text("utf-8"))
+            )
+        self.assertTrue(names)
+        # pydoctor will name one that is not there, and the line.
+        lines = [
+            f"{name} py:class 1 {name}.html -\n"
+            for name in sorted(names)
+            if isThere(name)
+        ]
+        head = (
+            "# Sphinx inventory version 2\n# Project: Twisted\n# Version: 0\n# zlib\n"
+        )
+        return head.encode() + zlib.compress("".join(lines).encode())
+
+
+def isThere(name: str) -> bool:
+    """
+    Is there a module, class, function or method of that name?
+    """
+    try:
+        namedAny(name)
+        return True
+    except ImportError:
+        return False
+    except AttributeError:
+        parent, _, last = name.rpartition(".")
+        interface = namedAny(parent)
+        return isinstance(interface, InterfaceClass) and last in interface
+
+
+def receiveTLS(port: int) -> tuple[bytes, str]:
+    """
+    What arrives from a server, and whether C{close_notify} or a bare FIN was
+    behind it.
+    """
+    with socket.create_connection(("127.0.0.1", port), SECONDS) as plain:
+        client = context().wrap_socket(
+            plain, server_hostname="localhost", suppress_ragged_eofs=False
+        )
+        with client:
+            client.sendall(b"x")
+            received = b""
+            try:
+                while data := client.recv(1 << 16):
+                    received += data
+                return received, "close_notify"
+            except ssl.SSLEOFError:
+                return received, "FIN"
+
+
+class _Bare(Protocol):
+    """
+    Does as the test says when the first byte has come.
+    """
+
+    factory: Any
+
+    def dataReceived(self, data: bytes) -> None:
+        received, self.factory.received = self.factory.received, lambda _: None
+        received(self)
+
+    def connectionLost(self, reason: Any = None) -> None:
+        self.factory.lost.callback(reason.getErrorMessage())
+
+
+class _Late:
+    """
+    A push producer, whose second half is late.
+    """
+
+    def __init__(self, consumer: Any) -> None:
+        self._consumer = consumer
+        consumer.registerProducer(self, True)
+        consumer.write(b"1")
+        self._call = reactor.callLater(0.2, self._finish)
+
+    def _finish(self) -> None:
+        self._consumer.write(b"2")
+        self._consumer.unregisterProducer()
+
+    def pauseProducing(self) -> None:
+        pass
+
+    def resumeProducing(self) -> None:
+        pass
+
+    def stopProducing(self) -> None:
+        if self._call.active():
+            self._call.cancel()
+
+
+class BareTwistedTests(SocketTestCase):
+    """
+    What goes wrong, says the guide: with bare Twisted, and not with ours, on
+    the same script.
+    """
+
+    def factories(
+        self, received: Any, policy: Optional[TerminationPolicy] = None
+    ) -> list[tuple[Any, Any]]:
+        """
+        @return: the factory, and what is to listen; of bare Twisted, and ours.
+        """
+        made = []
+        for wrap in (lambda bare: bare, lambda bare: TerminatingFactory(bare, policy)):
+            factory: Any = Factory.forProtocol(_Bare)
+            factory.noisy = False
+            factory.received = received
+            factory.lost = Deferred()
+            made.append((factory, wrap(factory)))
+        return made
+
+    @inlineCallbacks
+    def both(self, received: Any, client: Any, *args: Any) -> Any:
+        """
+        @return: what the client says of bare Twisted, and of ours.
+        """
+        said = []
+        for factory, listening in self.factories(received):
+            port = self.listen(listening)
+            said.append((yield deferToThread(client, port, *args)))
+            yield factory.lost
+        return said
+
+    @inlineCallbacks
+    def test_earlyAnswer(self) -> Any:
+        """
+        The client is reset, and the server told that it was closed cleanly.
+        """
+
+        def answer(protocol: Any) -> None:
+            protocol.transport.write(bytes(1_000_000))
+            protocol.transport.loseConnection()
+            protocol.factory.lost.addCallback(reasons.append)
+
+        reasons: list[str] = []
+        (_, bareEnd), ours = yield self.both(answer, upload, True)
+        self.assertEqual(bareEnd, "RST")
+        self.assertEqual(ours, (1_000_000, "FIN"))
+        self.assertIn("closed cleanly", reasons[0])
+
+    @inlineCallbacks
+    def test_halfClose(self) -> Any:
+        """
+        The answer to a client that half-closes is dropped.
+        """
+
+        def answer(protocol: Any) -> None:
+            transport = protocol.transport
+            work = Deferred()
+            work.addCallback(lambda _: transport.write(b"answer"))
+            if hasattr(transport, "track"):
+                transport.track(work)
+            reactor.callLater(0.2, work.callback, None)
+
+        said = yield self.both(answer, exchange, b"x", True)
+        self.assertEqual(said, [(0, "FIN"), (6, "FIN")])
+
+    @inlineCallbacks
+    def test_producer(self) -> Any:
+        """
+        FIN comes in the middle of a producer's data, by either call.
+        """
+        for name in "loseConnection", "loseWriteConnection":
+
+            def answer(protocol: Any, name: str = name) -> None:
+                _Late(protocol.transport)
+                getattr(protocol.transport, name)()
+
+            said = yield self.both(answer, exchange, b"x")
+            self.assertEqual(said, [(1, "FIN"), (2, "FIN")], name)
+
+    @inlineCallbacks
+    def outlives(self, received: Any, connected: Any) -> Any:
+        """
+        With a peer that does nothing the bare connection is still there when
+        ours has reached its limit.
+        """
+        policy = TerminationPolicy(flushTimeout=0.5, lingerIdle=0.5)
+        (bare, bareListening), (ours, oursListening) = self.factories(received, policy)
+        clients = []
+        for listening in (bareListening, oursListening):
+            port = self.listen(listening)
+            clients.append((yield deferToThread(connected, port)))
+        yield ours.lost
+        self.assertFalse(bare.lost.called)
+        for client in clients:
+            client.close()
+        yield bare.lost
+
+    def test_neverReads(self) -> Any:
+        """
+        The end waits for ever for a peer that reads nothing.
+        """
+
+        def answer(protocol: Any) -> None:
+            protocol.transport.write(bytes(50_000_000))
+            protocol.transport.loseConnection()
+
+        return self.outlives(answer, lambda port: connect(port, b"x", small=True))
+
+    @inlineCallbacks
+    def test_halfCloseOverTLS(self) -> Any:
+        """
+        C{loseWriteConnection} sends no close_notify.
+        """
+        pem = Path(mkdtemp()) / "certificate.pem"
+        pem.write_bytes(certificate())
+
+        def answer(protocol: Any) -> None:
+            protocol.transport.write(b"answer")
+            protocol.transport.loseWriteConnection()
+
+        text = f"ssl:0:interface=127.0.0.1:privateKey={pem}"
+        said = []
+        for factory, listening in self.factories(answer):
+            port = yield serverFromString(reactor, text).listen(listening)
+            self.addCleanup(port.stopListening)
+            said.append((yield deferToThread(receiveTLS, port.getHost().port)))
+            yield factory.lost
+            if listening is factory:  # its TLS does not bear to be lost while it reads
+                yield deferLater(reactor, 0)
+                self.flushLoggedErrors(AttributeError)
+        self.assertEqual(said[1], (b"answer", "close_notify"))
+        self.assertEqual(said[0][1], "FIN")
