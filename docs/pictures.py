@@ -6,7 +6,7 @@ lines of text.
 
 A line is C{left | arrow | right}: what the server does, what travels, what the
 client does.  C{>} goes to the client, C{<} to the server, and C{!} before the
-text marks what destroys data.
+text marks what loses data.
 """
 
 from __future__ import annotations
@@ -69,15 +69,14 @@ PICTURES = {
         "An early answer, and loseConnection() of bare Twisted",
         "The client uploads. The server answers early and closes its socket"
         " while more of the upload is under way. The server's kernel answers"
-        " that with RST, which destroys the answer that the client has not"
-        " read.",
+        " that with RST, and the rest of the answer is lost.",
         """
                                    | < POST, 100 MB          | goes on sending
         loseConnection(): no       | > 413 and its page      |
         more reading, then close() | > FIN                   | still sending
         nobody reads here          | < more of the upload    |
-        the kernel resets          | > !RST                  | unread data is destroyed
-        "closed cleanly"           |                         | ECONNRESET, and no page
+        the kernel resets          | > !RST                  | the rest is lost
+        "closed cleanly"           |                         | ECONNRESET, half a page
         """,
     ),
     "lingering": Picture(
@@ -109,11 +108,11 @@ PICTURES = {
     ),
     "abort": Picture(
         "An abort",
-        "The server resets. What it has not sent is discarded, what the client"
-        " has not read is destroyed, and no TIME-WAIT is left.",
+        "The server resets. What it has not sent is discarded, what is under way"
+        " is lost, and no TIME-WAIT is left.",
         """
         write()                    | > some of the data      | reads slowly
-        abortConnection(): ABORTED | > !RST                  | unread data is destroyed
+        abortConnection(): ABORTED | > !RST                  | what is under way is lost
         unsent data is discarded   |                         | ECONNRESET
         no TIME-WAIT               |                         | no TIME-WAIT
         """,

@@ -1,6 +1,6 @@
 """
 The documentation: every example is run, every picture drawn, every link
-followed; and what the guide says of bare Twisted.
+followed.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 import runpy
 import socket
-import ssl
 import subprocess
 import sys
 import zlib
@@ -20,22 +19,16 @@ from tempfile import mkdtemp
 from typing import Any, NamedTuple, Optional
 from xml.etree import ElementTree
 
-from twisted.internet import reactor
-from twisted.internet.defer import Deferred, inlineCallbacks
-from twisted.internet.endpoints import serverFromString
-from twisted.internet.protocol import Factory, Protocol
-from twisted.internet.task import deferLater
-from twisted.internet.threads import deferToThread
 from twisted.python.reflect import namedAny
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.interface import InterfaceClass
 
-from twisted_term import Outcome, TerminatingFactory, TerminationPolicy
+from twisted_term import Outcome, TerminationPolicy
 from twisted_term.policy import policyOptions
 
-from .certificates import certificate, context, needs
+from .certificates import certificate, connectTLS, needs, receiveTLS
 from .processes import PORT, TWISTD, Server, connect, receiveAll
-from .support import SECONDS, SocketTestCase, exchange, receive, upload
+from .support import SECONDS, receive
 
 _HERE = Path(__file__).parents[1]
 _DOCUMENTS = [_HERE / "README.rst", *sorted(_HERE.joinpath("docs").rglob("*.rst"))]
@@ -430,7 +423,7 @@ class ExampleTests(SynchronousTestCase):
         for name in ("key.pem", "cert.pem"):
             path.with_name(name).write_bytes(certificate())
         server = Server(self, (sys.executable, "-c", _RUN, path.name), cwd=path.parent)
-        line, end = receiveTLS(int(server.wait(PORT)[1]))
+        line, end = receiveTLS(connectTLS(int(server.wait(PORT)[1]), b"x"))
         self.assertEqual((line[:8], end), (b"An apple", "close_notify"))
         self.assertNotIn("Traceback", server.log)
 
@@ -536,200 +529,3 @@ def isThere(name: str) -> bool:
         parent, _, last = name.rpartition(".")
         interface = namedAny(parent)
         return isinstance(interface, InterfaceClass) and last in interface
-
-
-def receiveTLS(port: int) -> tuple[bytes, str]:
-    """
-    What arrives from a server, and whether C{close_notify} or a bare FIN was
-    behind it.
-    """
-    with socket.create_connection(("127.0.0.1", port), SECONDS) as plain:
-        client = context().wrap_socket(
-            plain, server_hostname="localhost", suppress_ragged_eofs=False
-        )
-        with client:
-            client.sendall(b"x")
-            received = b""
-            try:
-                while data := client.recv(1 << 16):
-                    received += data
-                return received, "close_notify"
-            except ssl.SSLEOFError:
-                return received, "FIN"
-
-
-class _Bare(Protocol):
-    """
-    Does as the test says when the first byte has come.
-    """
-
-    factory: Any
-
-    def dataReceived(self, data: bytes) -> None:
-        received, self.factory.received = self.factory.received, lambda _: None
-        received(self)
-
-    def connectionLost(self, reason: Any = None) -> None:
-        self.factory.lost.callback(reason.getErrorMessage())
-
-
-class _Late:
-    """
-    A push producer, whose second half is late.
-    """
-
-    def __init__(self, consumer: Any) -> None:
-        self._consumer = consumer
-        consumer.registerProducer(self, True)
-        consumer.write(b"1")
-        self._call = reactor.callLater(0.2, self._finish)
-
-    def _finish(self) -> None:
-        self._consumer.write(b"2")
-        self._consumer.unregisterProducer()
-
-    def pauseProducing(self) -> None:
-        pass
-
-    def resumeProducing(self) -> None:
-        pass
-
-    def stopProducing(self) -> None:
-        if self._call.active():
-            self._call.cancel()
-
-
-class BareTwistedTests(SocketTestCase):
-    """
-    What goes wrong, says the guide: with bare Twisted, and not with ours, on
-    the same script.
-    """
-
-    def factories(
-        self, received: Any, policy: Optional[TerminationPolicy] = None
-    ) -> list[tuple[Any, Any]]:
-        """
-        @return: the factory, and what is to listen; of bare Twisted, and ours.
-        """
-        made = []
-        for wrap in (lambda bare: bare, lambda bare: TerminatingFactory(bare, policy)):
-            factory: Any = Factory.forProtocol(_Bare)
-            factory.noisy = False
-            factory.received = received
-            factory.lost = Deferred()
-            made.append((factory, wrap(factory)))
-        return made
-
-    @inlineCallbacks
-    def both(self, received: Any, client: Any, *args: Any) -> Any:
-        """
-        @return: what the client says of bare Twisted, and of ours.
-        """
-        said = []
-        for factory, listening in self.factories(received):
-            port = self.listen(listening)
-            said.append((yield deferToThread(client, port, *args)))
-            yield factory.lost
-        return said
-
-    @inlineCallbacks
-    def test_earlyAnswer(self) -> Any:
-        """
-        The client is reset, and the server told that it was closed cleanly.
-        """
-
-        def answer(protocol: Any) -> None:
-            protocol.transport.write(bytes(1_000_000))
-            protocol.transport.loseConnection()
-            protocol.factory.lost.addCallback(reasons.append)
-
-        reasons: list[str] = []
-        (_, bareEnd), ours = yield self.both(answer, upload, True)
-        self.assertEqual(bareEnd, "RST")
-        self.assertEqual(ours, (1_000_000, "FIN"))
-        self.assertIn("closed cleanly", reasons[0])
-
-    @inlineCallbacks
-    def test_halfClose(self) -> Any:
-        """
-        The answer to a client that half-closes is dropped.
-        """
-
-        def answer(protocol: Any) -> None:
-            transport = protocol.transport
-            work = Deferred()
-            work.addCallback(lambda _: transport.write(b"answer"))
-            if hasattr(transport, "track"):
-                transport.track(work)
-            reactor.callLater(0.2, work.callback, None)
-
-        said = yield self.both(answer, exchange, b"x", True)
-        self.assertEqual(said, [(0, "FIN"), (6, "FIN")])
-
-    @inlineCallbacks
-    def test_producer(self) -> Any:
-        """
-        FIN comes in the middle of a producer's data, by either call.
-        """
-        for name in "loseConnection", "loseWriteConnection":
-
-            def answer(protocol: Any, name: str = name) -> None:
-                _Late(protocol.transport)
-                getattr(protocol.transport, name)()
-
-            said = yield self.both(answer, exchange, b"x")
-            self.assertEqual(said, [(1, "FIN"), (2, "FIN")], name)
-
-    @inlineCallbacks
-    def outlives(self, received: Any, connected: Any) -> Any:
-        """
-        With a peer that does nothing the bare connection is still there when
-        ours has reached its limit.
-        """
-        policy = TerminationPolicy(flushTimeout=0.5, lingerIdle=0.5)
-        (bare, bareListening), (ours, oursListening) = self.factories(received, policy)
-        clients = []
-        for listening in (bareListening, oursListening):
-            port = self.listen(listening)
-            clients.append((yield deferToThread(connected, port)))
-        yield ours.lost
-        self.assertFalse(bare.lost.called)
-        for client in clients:
-            client.close()
-        yield bare.lost
-
-    def test_neverReads(self) -> Any:
-        """
-        The end waits for ever for a peer that reads nothing.
-        """
-
-        def answer(protocol: Any) -> None:
-            protocol.transport.write(bytes(50_000_000))
-            protocol.transport.loseConnection()
-
-        return self.outlives(answer, lambda port: connect(port, b"x", small=True))
-
-    @inlineCallbacks
-    def test_halfCloseOverTLS(self) -> Any:
-        """
-        C{loseWriteConnection} sends no close_notify.
-        """
-        pem = Path(mkdtemp()) / "certificate.pem"
-        pem.write_bytes(certificate())
-
-        def answer(protocol: Any) -> None:
-            protocol.transport.write(b"answer")
-            protocol.transport.loseWriteConnection()
-
-        text = f"ssl:0:interface=127.0.0.1:privateKey={pem}"
-        said = []
-        for factory, listening in self.factories(answer):
-            port = yield serverFromString(reactor, text).listen(listening)
-            self.addCleanup(port.stopListening)
-            said.append((yield deferToThread(receiveTLS, port.getHost().port)))
-            yield factory.lost
-            if listening is factory:  # its TLS does not bear to be lost while it reads
-                yield deferLater(reactor, 0)
-                self.flushLoggedErrors(AttributeError)
-        self.assertEqual(said[1], (b"answer", "close_notify"))
-        self.assertEqual(said[0][1], "FIN")
