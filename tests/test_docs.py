@@ -10,18 +10,16 @@ import runpy
 import socket
 import subprocess
 import sys
-import zlib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from shutil import copytree, ignore_patterns
+from shutil import copy, copytree, ignore_patterns
 from tempfile import mkdtemp
 from typing import Any, NamedTuple, Optional
 from xml.etree import ElementTree
 
 from twisted.python.reflect import namedAny
 from twisted.trial.unittest import SynchronousTestCase
-from zope.interface.interface import InterfaceClass
 
 from twisted_term import Outcome, TerminationPolicy
 from twisted_term.policy import policyOptions
@@ -51,7 +49,9 @@ BLOCKS = {
     "OPEN        --> FLUSHING     loseWriteConnection()": (
         "tests.test_machine.MachineTests.test_readme"
     ),
-    'pip install -e ".[docs]" && pydoctor': "tests.test_docs.ReferenceTests.test_build",
+    'pip install -e ".[docs]" && python docs/reference.py': (
+        "tests.test_docs.ReferenceTests.test_build"
+    ),
     "systemctl enable --now termserver.socket termserver.service": (
         "would change the machine; tests.test_deploy.SystemdTests checks the units"
     ),
@@ -457,31 +457,25 @@ class ReferenceTests(SynchronousTestCase):
     The API reference.
     """
 
-    def test_build(self) -> None:
+    def make(self, change: tuple[str, str] = ("", "")) -> Any:
         """
-        pydoctor makes it, and warns of nothing.  Links to Twisted are to
-        what this Twisted has.
+        Make it in a copy.
+
+        @param change: a text in C{testing/memory.py}, and another in its place.
+        @return: the process that has ended, and the folder.
         """
         needs("pydoctor")
         source = Path(mkdtemp()) / "source"
-        copytree(
-            _HERE / "twisted_term",
-            source / "twisted_term",
-            ignore=ignore_patterns("__pycache__"),
-        )
-        settings = _HERE.joinpath("pyproject.toml").read_text("utf-8")
-        # No test reads from the network.
-        settings, count = re.subn(
-            r'^intersphinx = \["(.*/)objects.inv"\]$',
-            r'intersphinx-file = ["objects.inv::\1"]',
-            settings,
-            flags=re.MULTILINE,
-        )
-        self.assertEqual(count, 1)
-        source.joinpath("pyproject.toml").write_text(settings, "utf-8")
-        source.joinpath("objects.inv").write_bytes(self.inventory(source))
+        for name in ("twisted_term", "docs"):
+            ignored = ignore_patterns("__pycache__")
+            copytree(_HERE / name, source / name, ignore=ignored)
+        copy(_HERE / "pyproject.toml", source)
+        module = source / "twisted_term" / "testing" / "memory.py"
+        text = module.read_text("utf-8")
+        self.assertIn(change[0], text)
+        module.write_text(text.replace(*change, 1), "utf-8")
         done = subprocess.run(
-            [sys.executable, "-m", "pydoctor"],
+            [sys.executable, "docs/reference.py"],
             cwd=source,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -489,43 +483,26 @@ class ReferenceTests(SynchronousTestCase):
             timeout=120,
             check=False,
         )
+        return done, source
+
+    def test_build(self) -> None:
+        """
+        It is made, and pydoctor warns of nothing.
+        """
+        done, source = self.make()
         self.assertEqual(done.returncode, 0, done.stdout)
-        page = source / "build/api/twisted_term.interfaces.ITerminableTransport.html"
-        self.assertIn("whenTerminated", page.read_text("utf-8"))
+        pages = source / "build" / "api"
+        text = pages.joinpath(
+            "twisted_term.testing.memory.MemoryTransport.html"
+        ).read_text("utf-8")
+        self.assertIn("org/en/stable/api/twisted.internet.task.Clock.html", text)
 
-    def inventory(self, source: Path) -> bytes:
+    def test_badLink(self) -> None:
         """
-        As Sphinx has it, of all in Twisted that a docstring links to, if it is
-        there.
+        A link to what Twisted does not have is an error.
         """
-        names = set()
-        for path in source.rglob("*.py"):
-            names.update(
-                re.findall(r"\bL\{(twisted\.[\w.]+)\}", path.read_text("utf-8"))
-            )
-        self.assertTrue(names)
-        # pydoctor will name one that is not there, and the line.
-        lines = [
-            f"{name} py:class 1 {name}.html -\n"
-            for name in sorted(names)
-            if isThere(name)
-        ]
-        head = (
-            "# Sphinx inventory version 2\n# Project: Twisted\n# Version: 0\n# zlib\n"
+        done, _ = self.make(("L{twisted.internet.task.Clock}", "L{twisted.Clock}"))
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn(
+            'memory.py:36: Cannot find link target for "twisted.Clock"', done.stdout
         )
-        return head.encode() + zlib.compress("".join(lines).encode())
-
-
-def isThere(name: str) -> bool:
-    """
-    Is there a module, class, function or method of that name?
-    """
-    try:
-        namedAny(name)
-        return True
-    except ImportError:
-        return False
-    except AttributeError:
-        parent, _, last = name.rpartition(".")
-        interface = namedAny(parent)
-        return isinstance(interface, InterfaceClass) and last in interface
