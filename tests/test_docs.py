@@ -27,6 +27,7 @@ from twisted_term.policy import policyOptions
 from .certificates import certificate, connectTLS, needs, receiveTLS
 from .processes import PORT, TWISTD, Server, connect, receiveAll
 from .support import SECONDS, receive
+from .test_status import Page, Stream, fetch
 
 _HERE = Path(__file__).parents[1]
 _DOCUMENTS = [_HERE / "README.rst", *sorted(_HERE.joinpath("docs").rglob("*.rst"))]
@@ -51,6 +52,12 @@ BLOCKS = {
     ),
     'pip install -e ".[docs]" && python docs/reference.py': (
         "tests.test_docs.ReferenceTests.test_build"
+    ),
+    "term-probe http://127.0.0.1:8080/file": (
+        "tests.test_probe.TwistedTests, and tests.test_probe.RawTests"
+    ),
+    'pip install "twisted_term[metrics]"': (
+        "tests.test_status.ServerTests starts it; to install is not ours"
     ),
     "systemctl enable --now termserver.socket termserver.service": (
         "would change the machine; tests.test_deploy.SystemdTests checks the units"
@@ -426,6 +433,26 @@ class ExampleTests(SynchronousTestCase):
         line, end = receiveTLS(connectTLS(int(server.wait(PORT)[1]), b"x"))
         self.assertEqual((line[:8], end), (b"An apple", "close_notify"))
         self.assertNotIn("Traceback", server.log)
+
+    def test_status(self) -> None:
+        """
+        The page in a user's own Site; a viewer there does not keep the drain
+        waiting.
+        """
+        server = self.start("status", twistd=True)
+        port = int(server.wait(PORT)[1])
+        code, page = fetch(port, "/status/")
+        self.assertEqual(code, 200)
+        self.assertEqual(Page(page).text["state-OPEN"], "1")  # who asks
+        self.assertEqual(fetch(port, "/status/ready"), (200, "ready\n"))
+        stream = Stream(port, "/status/events")
+        stream.next()
+        server.terminate()
+        event = stream.next()
+        while event is not None:
+            event = stream.next()
+        self.assertEqual(server.end(), 0)
+        self.assertNotIn("reset", server.log)
 
     def test_report(self) -> None:
         """
