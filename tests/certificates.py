@@ -7,6 +7,7 @@ from __future__ import annotations
 import datetime
 import importlib.util
 import ipaddress
+import socket
 import ssl
 import tempfile
 from functools import cache
@@ -15,6 +16,8 @@ from shutil import rmtree
 from typing import Any
 
 from twisted.trial.unittest import SkipTest
+
+from .support import SECONDS
 
 VERSIONS = "TLSv1_2", "TLSv1_3"
 
@@ -120,3 +123,31 @@ def context(version: str = "TLSv1_3") -> ssl.SSLContext:
     found.load_verify_locations(cadata=pem[pem.index("-----BEGIN CERT") :])
     found.minimum_version = found.maximum_version = ssl.TLSVersion[version]
     return found
+
+
+def connectTLS(port: int, request: bytes) -> ssl.SSLSocket:
+    """
+    Connect with Python's C{ssl}, to which a FIN without close_notify is an error.
+    """
+    plain = socket.create_connection(("127.0.0.1", port), SECONDS)
+    client = context().wrap_socket(
+        plain, server_hostname="localhost", suppress_ragged_eofs=False
+    )
+    client.sendall(request)
+    return client
+
+
+def receiveTLS(client: ssl.SSLSocket) -> tuple[bytes, str]:
+    """
+    What arrives, and whether C{close_notify} or a bare FIN was behind it.
+    """
+    received, end = b"", "close_notify"
+    with client:
+        try:
+            while data := client.recv(1 << 16):
+                received += data
+        except ssl.SSLZeroReturnError:  # close_notify, when ours is sent
+            pass
+        except ssl.SSLEOFError:
+            end = "FIN"
+    return received, end

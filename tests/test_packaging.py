@@ -20,7 +20,7 @@ class WheelTests(SynchronousTestCase):
     def test_dropinAlone(self) -> None:
         """
         The wheel holds, under C{twisted/}, the dropin alone: anything more
-        could overwrite Twisted's own files.
+        could overwrite Twisted's own files.  And it holds each module of ours.
         """
         source = Path(mkdtemp()) / "source"
         copytree(
@@ -44,3 +44,6 @@ class WheelTests(SynchronousTestCase):
         self.assertEqual(ours, ["twisted/plugins/twisted_term_plugin.py"])
         for name in ("py.typed", "status.html"):
             self.assertIn(f"twisted_term/{name}", names)
+        modules = _HERE.joinpath("twisted_term").rglob("*.py")
+        missing = {str(module.relative_to(_HERE)) for module in modules} - {*names}
+        self.assertEqual(missing, set())

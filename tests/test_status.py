@@ -12,8 +12,6 @@ import sys
 import time
 from html.parser import HTMLParser
 from importlib.resources import files
-from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any, Optional
 
 from prometheus_client.openmetrics import parser as openmetrics
@@ -47,7 +45,7 @@ from twisted_term.tap import CannotListen, makeService
 from twisted_term.web import DrainingSite
 
 from . import browser
-from .processes import PORT, TWISTD, Server, connect, receiveAll
+from .processes import TWISTD, Server, connect, receiveAll
 from .support import SECONDS, SocketTestCase, exchange, nothing
 from .test_tap import options
 from .test_transport import HalfCloseable, TransportTestCase
@@ -782,39 +780,6 @@ class ServerTests(SynchronousTestCase):
         self.assertEqual(watched.server.end(), 0)
         for word in ("Traceback", "Unhandled", "unclean"):
             self.assertNotIn(word, watched.server.log)
-
-
-class DocumentTests(SynchronousTestCase):
-    """
-    C{docs/status.rst}.
-    """
-
-    def test_example(self) -> None:
-        """
-        The example serves the page in a user's own Site; a viewer there does
-        not keep the drain waiting.
-        """
-        text = Path(__file__).parents[1].joinpath("docs/status.rst").read_text("utf-8")
-        found = re.search(r"code-block:: python\n\n((?:    .*\n|\n)+)", text)
-        assert found is not None
-        source = re.sub("^    ", "", found[1], flags=re.MULTILINE)
-        self.assertEqual(source.count("tcp:8080:"), 1)
-        program = Path(mkdtemp()) / "service.tac"
-        program.write_text(source.replace("tcp:8080:", "tcp:0:"), "utf-8")
-        server = Server(self, (*TWISTD, f"--python={program}"), cwd=program.parent)
-        port = int(server.wait(PORT)[1])
-        code, page = fetch(port, "/status/")
-        self.assertEqual(code, 200)
-        self.assertEqual(Page(page).text["state-OPEN"], "1")  # who asks
-        self.assertEqual(fetch(port, "/status/ready"), (200, "ready\n"))
-        stream = Stream(port, "/status/events")
-        stream.next()
-        server.terminate()
-        event = stream.next()
-        while event is not None:
-            event = stream.next()
-        self.assertEqual(server.end(), 0)
-        self.assertNotIn("reset", server.log)
 
 
 class BrowserTests(SynchronousTestCase):

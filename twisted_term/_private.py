@@ -1,14 +1,14 @@
 """
 All that is used of Twisted's private attributes, and why:
 
-- C{dataBuffer}, C{offset} and C{_tempDataLen} of
-  L{twisted.internet.abstract.FileDescriptor}, C{_appSendBuffer} and
-  C{_aggregator} of L{twisted.protocols.tls}: Twisted has no public way to ask
-  how many written bytes have not reached the kernel, and a report that calls
-  bytes delivered which never left the process would be wrong.
-- C{_tlsConnection} of L{twisted.protocols.tls.TLSMemoryBIOProtocol}: it ends
-  both directions when the peer's close_notify arrives, and drops what is
-  written from then on; only the OpenSSL connection beneath knows better.
+  - C{dataBuffer}, C{offset} and C{_tempDataLen} of
+    L{twisted.internet.abstract.FileDescriptor}, C{_appSendBuffer} and
+    C{_aggregator} of L{twisted.protocols.tls}: Twisted has no public way to ask
+    how many written bytes have not reached the kernel, and a report that calls
+    bytes delivered which never left the process would be wrong.
+  - C{_tlsConnection} of L{twisted.protocols.tls.TLSMemoryBIOProtocol}: it ends
+    both directions when the peer's close_notify arrives, and drops what is
+    written from then on; only the OpenSSL connection beneath knows better.
 """
 
 from __future__ import annotations

@@ -22,7 +22,8 @@ class IHold(Interface):
         """
 
 
-class ITerminableTransport(ITransport):
+# pydoctor, which does not look into Twisted, knows an interface by Interface.
+class ITerminableTransport(ITransport, Interface):
     """
     A transport that ends without losing data, and says how it ended.
     """
@@ -30,7 +31,7 @@ class ITerminableTransport(ITransport):
     state = Attribute("The connection's L{twisted_term.State}.")
     protocol = Attribute("The application's protocol; may be replaced.")
     policy = Attribute("The L{twisted_term.TerminationPolicy} in force.")
-    producer = Attribute("The registered producer, or L{None}.")
+    producer = Attribute("The registered producer, or C{None}.")
 
     def hold() -> IHold:
         """

@@ -44,13 +44,13 @@ class StatusResource(Resource):
     """
     The page, and below it:
 
-    - C{events}: what the page listens to (text/event-stream, see WHATWG HTML,
-      9.2).  A viewer that does not read is sent nothing, and then what is new.
-      While C{ready()} is false each stream ends after one event, so that no
-      viewer keeps a server from its end; the page asks again.
-    - C{metrics}: for Prometheus; 501 without the extra C{metrics}.
-    - C{health}: 200, as long as the process answers.
-    - C{ready}: L{twisted_term.web.ReadinessResource}.
+      - C{events}: what the page listens to (text/event-stream, see WHATWG HTML,
+        9.2).  A viewer that does not read is sent nothing, and then what is new.
+        While C{ready()} is false each stream ends after one event, so that no
+        viewer keeps a server from its end; the page asks again.
+      - C{metrics}: for Prometheus; 501 without the extra C{metrics}.
+      - C{health}: 200, as long as the process answers.
+      - C{ready}: L{twisted_term.web.ReadinessResource}.
     """
 
     def __init__(

@@ -4,8 +4,8 @@ readiness that a load balancer asks for.
 
 The only module that looks at private attributes of twisted.web, and why:
 
-- C{_streamCleanupCallbacks} of C{H2Connection}: nothing public says when the
-  last frame of a stream has been written.
+  - C{_streamCleanupCallbacks} of C{H2Connection}: nothing public says when the
+    last frame of a stream has been written.
 """
 
 from __future__ import annotations
