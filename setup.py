@@ -34,6 +34,7 @@ setup(
             "twisted[http2,tls]",
             "wheel",
         ],
+        "bench": ["aiohttp", "matplotlib", "uvloop"],
         "lint": ["mypy", "mypy-zope", "ruff"],
     },
     classifiers=[
