@@ -253,10 +253,10 @@ Written by ``python benchmarks/all.py --write``; do not edit.  {versions}.
 
 One client, ``benchmarks/load.c``, for all rivals, and one server process with
 one thread (Go: ``GOMAXPROCS=1``, nginx: one worker) for each, on one machine
-over loopback.  The rivals take turns in slices of {seconds} seconds,
-{rounds} rounds; drains {drains} rounds.  A cell has the median, the median of
-the ratios to bare Twisted in the same round, and half the distance between
-the quartiles.  *again* is a second bare Twisted: what differs there is noise.
+over loopback.  The rivals take turns in slices of {seconds} seconds, {rounds} times,
+and in drains, {drains} times.  A cell has the median, in parentheses the median of
+the ratios to bare Twisted in the same round, and half the distance between the
+quartiles.  *again* is a second bare Twisted: what differs there is noise.
 
 {table}
 *bulk*, *requests*, *connections*, *discarded* and *memory* are of bare

@@ -55,7 +55,9 @@ SPARE = 100
 #: addresses 127.0.x.1 to 127.0.x.254, and a share of the opening for each.
 _PER_CLIENT = 10_000
 _DRAIN = 60.0
-_SETTLE = 0.2
+#: Seconds that pass before the resident set is read, and before the signal:
+#: twisted_term counts a connection as new for half a second.
+_SETTLE, _IDLE = 0.1, 0.6
 
 
 @dataclass
@@ -179,6 +181,7 @@ def measure(load: Load, rival: Rival, connections: int, files: int) -> Drained:
         idle.open(servers, warm)
         before = sum(server.resident() for server in servers)
         idle.open(servers, [part - few for part, few in zip(parts, warm)])
+        time.sleep(_IDLE)
         resident = sum(server.resident() for server in servers)
         early = idle.ended()
         for server in servers:

@@ -65,11 +65,8 @@ def bars(rows: list[Row], names: tuple[str, ...], path: Path) -> None:
             error_kw={"elinewidth": 1, "ecolor": "#444444"},
         )
         panel.invert_yaxis()
-        less = row.unit in ("1/s", "MB/s")
-        panel.set_title(
-            f"{row.title}, {row.unit}\n({'more' if less else 'less'} is better)",
-            fontsize=10,
-        )
+        better = "more" if row.unit in ("1/s", "MB/s") else "less"
+        panel.set_title(f"{row.title}, {row.unit}\n({better} is better)", fontsize=10)
     figure.tight_layout()
     title = "Rates, CPU time and memory of each rival"
     _save(figure, path, title, f"{title}, medians with their quartiles.")
