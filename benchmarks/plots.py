@@ -65,7 +65,7 @@ def bars(rows: list[Row], names: tuple[str, ...], path: Path) -> None:
             error_kw={"elinewidth": 1, "ecolor": "#444444"},
         )
         panel.invert_yaxis()
-        better = "more" if row.unit in ("1/s", "MB/s") else "less"
+        better = "more" if row.moreIsBetter else "less"
         panel.set_title(f"{row.title}, {row.unit}\n({better} is better)", fontsize=10)
     figure.tight_layout()
     title = "Rates, CPU time and memory of each rival"

@@ -172,6 +172,16 @@ def _serveNginx(directory: str) -> None:
     os.execv(program, [program, "-p", prefix, "-c", f"{prefix}/conf", "-e", "stderr"])
 
 
+def _discardLog() -> None:
+    """
+    The others log nothing; and until a log begins, Twisted keeps the last
+    65536 events, with all that they mention.
+    """
+    from twisted.logger import globalLogBeginner
+
+    globalLogBeginner.beginLoggingTo([lambda event: None], redirectStandardIO=False)
+
+
 def _bareTwisted(name: str) -> None:
     from twisted.internet import reactor
     from twisted.internet.protocol import Factory, Protocol
@@ -351,6 +361,7 @@ def main(kind: str, name: str, directory: str) -> None:
     elif name in ("asyncio", "uvloop"):
         (_bareAsyncio if kind == "bare" else _webAiohttp)(name)
     else:
+        _discardLog()
         (_bareTwisted if kind == "bare" else _webTwisted)(name)
 
 

@@ -5,7 +5,7 @@ The table: a row for each measurement, a column for each rival.
 from __future__ import annotations
 
 from statistics import median, quantiles
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 
 class Row(NamedTuple):
@@ -18,19 +18,32 @@ class Row(NamedTuple):
     form: str
     values: dict[str, list[float]]
 
+    @property
+    def moreIsBetter(self) -> bool:
+        """
+        Is it a rate?
+        """
+        return self.unit in ("1/s", "MB/s")
+
+    def ratio(self, name: str, first: str) -> Optional[float]:
+        """
+        The median of the ratios to C{first} in the same round.
+        """
+        pairs = zip(self.values.get(name, ()), self.values.get(first, ()))
+        ratios = [mine / its for mine, its in pairs if its]
+        return median(ratios) if ratios and self.unit else None
+
     def cell(self, name: str, first: str) -> str:
         """
-        The median, the median of the ratios to C{first} in the same round,
-        and the spread.
+        The median, the ratio to C{first}, and the spread.
         """
         values = self.values.get(name)
         if not values:
             return "-"
         text = format(median(values), self.form)
-        pairs = zip(values, self.values.get(first, ()))
-        ratios = [mine / its for mine, its in pairs if its]
-        if ratios and self.unit:
-            text += f" ({median(ratios):.2f})"
+        ratio = self.ratio(name, first)
+        if ratio is not None:
+            text += f" ({ratio:.2f})"
         return text + (f" ±{spread(values):.0%}" if len(values) > 2 else "")
 
 
@@ -40,6 +53,20 @@ def spread(values: list[float]) -> float:
     """
     low, middle, high = quantiles(values, n=4, method="inclusive")
     return (high - low) / 2 / middle if middle else 0.0
+
+
+def behind(rows: list[Row], name: str, first: str, margin: float) -> list[str]:
+    """
+    Where C{name} is behind C{first} by more than C{margin}, and how much.
+    """
+    found = []
+    for row in rows:
+        ratio = row.ratio(name, first)
+        if ratio is None:
+            continue
+        if ratio < 1 - margin if row.moreIsBetter else ratio > 1 + margin:
+            found.append(f"{row.title}, {row.unit} ({ratio:.2f})")
+    return found
 
 
 def cells(rows: list[Row], names: tuple[str, ...]) -> list[list[str]]:
