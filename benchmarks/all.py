@@ -315,6 +315,10 @@ def main(arguments: list[str]) -> None:
         sys.exit("--write: needs matplotlib (pip install matplotlib)")
     size = _QUICK if options.quick else _FULL
     results = Results()
+    results.notes.append(
+        f"The load average before the run was {os.getloadavg()[0]:.1f}: what other"
+        " processes did is in all the rates and times, and hardly in the CPU time."
+    )
     raiseFiles(max(size.counts) + 2 * drain.SPARE)
     with tempfile.TemporaryDirectory() as directory:
         load = Load(directory)
