@@ -47,6 +47,7 @@ setup(
             "uvloop",
             "wheel",
         ],
+        "bench": ["aiohttp", "matplotlib", "uvloop"],
         "docs": ["pydoctor"],
         "lint": ["mypy", "mypy-zope", "ruff"],
         "matrix": ["nox"],

@@ -24,6 +24,7 @@ from twisted.python.failure import Failure
 from zope.interface import directlyProvides, implementer, providedBy
 
 from . import _kernel
+from ._discard import deliver, discard
 from ._gate import Gate, Receiver, bottom, intercept, tellHalfClose
 from ._machine import Input, Node, Output, State, step
 from ._private import unsentBytes
@@ -222,6 +223,7 @@ class TerminatingTransport:
         See L{twisted.internet.interfaces.ITLSTransport.startTLS}.  From now on
         the two ends of the connection are those of TLS.
         """
+        deliver(self._below)
         self.wrapped.startTLS(*args, **kwargs)
         self._provide()
         tls = getattr(self._below, "protocol", None)
@@ -562,6 +564,9 @@ class TerminatingTransport:
         # find a closed socket, so reading goes on, paused or not.
         if self._isDescriptor():
             self.wrapped.resumeProducing()
+            if self._below is self.wrapped and self._tls is None:
+                small = self.policy.lingerBytes is not None
+                discard(self._below, lambda count: self._arrived(count, True), small)
 
     def _watchHalfClosed(self) -> None:
         self._gate.receiver = Receiver(self, lambda: self._gate.application)
@@ -652,6 +657,7 @@ class TerminatingTransport:
         if self._lostBelow is not None:
             lost, self._lostBelow = self._lostBelow, None
             del self._below.connectionLost
+            deliver(self._below)
             lost(reason)
 
     def _hangsUp(self) -> bool:

@@ -1,0 +1,59 @@
+"""
+Reading what nobody wants, without copying it.
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+from typing import Any, Callable, Optional
+
+from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
+
+from ._kernel import isTCP
+
+# On Linux "the received bytes of data to be discarded, rather than passed back
+# in a caller-supplied buffer" (tcp(7), MSG_TRUNC): nothing touches this memory,
+# and all connections may name it.  Elsewhere the flag has another meaning.
+_LINUX = sys.platform.startswith("linux")
+_NOWHERE = bytearray(1 << 20)
+
+
+def discard(below: Any, arrived: Callable[[int], object], small: bool) -> None:
+    """
+    Let a transport discard what it reads, if that is Linux's plain TCP; any
+    other delivers it as before.
+
+    @param below: the transport, which the reactor asks to C{doRead}.
+    @param arrived: called with the number of bytes of each read.
+    @param small: read no more at once than the transport would have, for the
+        sake of a limit; and up to 1 MiB otherwise.
+    """
+    skt: Any = getattr(below, "socket", None)
+    if not _LINUX or not isTCP(skt):
+        return
+    size = min(below.bufferSize, len(_NOWHERE)) if small else len(_NOWHERE)
+
+    def doRead() -> Optional[Exception]:
+        try:
+            count = skt.recv_into(_NOWHERE, size, socket.MSG_TRUNC)
+        except BlockingIOError:
+            return None
+        except OSError:
+            return CONNECTION_LOST
+        if not count:
+            return CONNECTION_DONE
+        arrived(count)
+        return None
+
+    below.doRead = doRead
+
+
+def deliver(below: Any) -> None:
+    """
+    End what L{discard} has begun, if it has.
+    """
+    below.__dict__.pop("doRead", None)
+
+
+__all__ = ["deliver", "discard"]
