@@ -21,6 +21,18 @@ from twisted.trial.unittest import TestCase
 from twisted_term import TerminationMixin, TerminationPolicy
 
 SECONDS = 20
+#: The reactor of this run.
+REACTOR = os.environ.get("TEST_REACTOR", "epoll")
+
+
+def once(case: type) -> type:
+    """
+    A test case that has nothing to do with the reactor: of the runs of the
+    matrix, those on epoll are enough.
+    """
+    if REACTOR != "epoll":
+        case.skip = "it does not depend on the reactor, and runs on epoll"
+    return case
 
 
 def receive(client: socket.socket, pause: float = 0.0) -> tuple[int, str]:

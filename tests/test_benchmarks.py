@@ -13,6 +13,8 @@ from unittest import skipUnless
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from .support import once
+
 _FOLDER = Path(__file__).parents[1] / "benchmarks"
 #: Generous: it takes 15 seconds, and several times that on a busy machine.
 _LIMIT = 280
@@ -20,6 +22,7 @@ _LIMIT = 280
 
 @skipUnless(sys.platform.startswith("linux"), "they read /proc")
 @skipUnless(shutil.which("cc") or shutil.which("gcc"), "no C compiler")
+@once
 class AllTests(SynchronousTestCase):
     def test_quick(self) -> None:
         """

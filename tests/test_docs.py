@@ -26,7 +26,7 @@ from twisted_term.policy import policyOptions
 
 from .certificates import certificate, connectTLS, needs, receiveTLS
 from .processes import PORT, TWISTD, Server, connect, receiveAll
-from .support import SECONDS, receive
+from .support import SECONDS, once, receive
 from .test_status import Page, Stream, fetch
 
 _HERE = Path(__file__).parents[1]
@@ -140,6 +140,7 @@ def example(name: str) -> str:
     return found[0]
 
 
+@once
 class TextTests(SynchronousTestCase):
     """
     What can be said of each document.
@@ -242,6 +243,7 @@ class TextTests(SynchronousTestCase):
         self.assertEqual(outcomes, {outcome.name for outcome in Outcome})
 
 
+@once
 class PictureTests(SynchronousTestCase):
     """
     C{docs/pictures}.
@@ -479,6 +481,7 @@ class ExampleTests(SynchronousTestCase):
         self.assertIn("PASSED (successes=1)", done.stdout, done.stderr)
 
 
+@once
 class ReferenceTests(SynchronousTestCase):
     """
     The API reference.

@@ -44,7 +44,7 @@ from twisted_term.interfaces import ITerminationListener
 from twisted_term.policy import policyOptions
 
 from .rules import Rules
-from .support import sockets
+from .support import once, sockets
 
 _COMMON: dict[str, Any] = {
     "deadline": None,
@@ -95,6 +95,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.node = self.rules.check(self.node, Input.FIN_SENT)
 
 
+@once
 class MachineTests(SynchronousTestCase):
     @shown
     def test_anyOrder(self) -> None:
@@ -476,6 +477,7 @@ class PrivateReactorTests(SynchronousTestCase):
         self.reactor._poller.close()
 
 
+@once
 class SocketTests(PrivateReactorTests):
     """
     The same on sockets.
@@ -554,6 +556,7 @@ _MARK = b"\x01mark\n"
 _UNLIMITED = TerminationPolicy(**dict.fromkeys(policyOptions))
 
 
+@once
 class DemoTests(PrivateReactorTests):
     """
     A fuzzer for the demo's command parser.
@@ -657,6 +660,7 @@ _STRINGS = st.one_of(
 )
 
 
+@once
 class EndpointStringTests(SynchronousTestCase):
     """
     A fuzzer for endpoint strings.

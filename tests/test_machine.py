@@ -11,9 +11,12 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from twisted_term._machine import Input, Node, Output, State, diagram, step
 
+from .support import once
+
 _ORDER = [State.OPEN, State.FLUSHING, State.HALF_CLOSED, State.LINGERING, State.CLOSED]
 
 
+@once
 class MachineTests(SynchronousTestCase):
     def test_everyPairHasAResult(self) -> None:
         """

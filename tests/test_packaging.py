@@ -13,9 +13,12 @@ from zipfile import ZipFile
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from .support import once
+
 _HERE = Path(__file__).parents[1]
 
 
+@once
 class WheelTests(SynchronousTestCase):
     def test_dropinAlone(self) -> None:
         """

@@ -29,7 +29,7 @@ from twisted_term.probe._client import Address, Client
 from twisted_term.probe._sides import TimeWait
 
 from .processes import TWISTD, Server
-from .support import SECONDS
+from .support import SECONDS, once
 
 _SIZE = 3_000_000
 _BODY = os.urandom(_SIZE)
@@ -129,6 +129,7 @@ class ProbeTestCase(SynchronousTestCase):
         return status, document, {c["name"]: c["rounds"][-1] for c in document["cases"]}
 
 
+@once
 class VerdictTests(ProbeTestCase):
     """
     Each verdict, from a server that deserves it.
@@ -345,6 +346,7 @@ class VerdictTests(ProbeTestCase):
         self.assertEqual(bars, expected)
 
 
+@once
 class RawTests(ProbeTestCase):
     """
     C{--send}.
@@ -416,6 +418,7 @@ class RawTests(ProbeTestCase):
         self.assertEqual(status, 1)
 
 
+@once
 class ClientTests(SynchronousTestCase):
     """
     What the kernel tells a client.
@@ -522,6 +525,7 @@ class ClientTests(SynchronousTestCase):
             self.client.close()
 
 
+@once
 class AnswerTests(SynchronousTestCase):
     """
     Complete answers, and others.
@@ -581,6 +585,7 @@ class AnswerTests(SynchronousTestCase):
             self.assertRaises(BadAnswer, readHTTP, data)
 
 
+@once
 class OptionTests(ProbeTestCase):
     """
     One line for what is wrong, and exit status 2.

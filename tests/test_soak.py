@@ -12,10 +12,13 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from .support import once
+
 _SOAK = str(Path(__file__).parents[1] / "benchmarks" / "soak.py")
 _SECONDS = 120
 
 
+@once
 class SoakTests(SynchronousTestCase):
     def test_small(self) -> None:
         """

@@ -46,7 +46,7 @@ from twisted_term.web import DrainingSite
 
 from . import browser
 from .processes import TWISTD, Server, connect, receiveAll
-from .support import SECONDS, SocketTestCase, exchange, nothing
+from .support import SECONDS, SocketTestCase, exchange, nothing, once
 from .test_tap import options
 from .test_transport import HalfCloseable, TransportTestCase
 
@@ -782,6 +782,7 @@ class ServerTests(SynchronousTestCase):
             self.assertNotIn(word, watched.server.log)
 
 
+@once
 class BrowserTests(SynchronousTestCase):
     """
     The page in headless Chromium.
