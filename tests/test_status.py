@@ -641,7 +641,8 @@ class OptionTests(SynchronousTestCase):
         self.assertEqual(
             str(error),
             "twistd termserver: --status 'nonsense': must be an endpoint, such as"
-            " tcp:8024:interface=127.0.0.1: Unknown endpoint type: 'nonsense'",
+            " tcp:8024:interface=127.0.0.1: 'nonsense': Unknown endpoint type:"
+            " 'nonsense'",
         )
 
     def test_inUse(self) -> None:
