@@ -79,27 +79,20 @@ def certificateFile(test: Any) -> str:
     return str(path)
 
 
-def _versions(version: str) -> dict[str, Any]:
-    from twisted.internet.ssl import TLSVersion
-
-    if version == "TLSv1_3":
-        return {"raiseMinimumTo": TLSVersion.TLSv1_3}
-    return {"lowerMaximumSecurityTo": getattr(TLSVersion, version)}
-
-
 def serverOptions(version: str = "TLSv1_3") -> Any:
     """
-    What a Twisted server makes TLS of.
+    What a Twisted server makes TLS of, of one version.
     """
     pem = certificate()
-    from twisted.internet.ssl import CertificateOptions, PrivateCertificate
+    from OpenSSL import SSL
+    from twisted.internet.ssl import PrivateCertificate
 
-    loaded = PrivateCertificate.loadPEM(pem)
-    return CertificateOptions(
-        privateKey=loaded.privateKey.original,
-        certificate=loaded.original,
-        **_versions(version),
-    )
+    options = PrivateCertificate.loadPEM(pem).options()
+    number = {"TLSv1_2": SSL.TLS1_2_VERSION, "TLSv1_3": SSL.TLS1_3_VERSION}[version]
+    made = options.getContext()
+    made.set_min_proto_version(number)
+    made.set_max_proto_version(number)
+    return options
 
 
 def clientOptions() -> Any:

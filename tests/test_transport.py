@@ -229,6 +229,17 @@ class BoundTests(TransportTestCase):
         self.assertBound(4, State.CLOSED)
         self.assertIs(self.end().outcome, Outcome.LINGER_EXPIRED)
 
+    def test_resetUntold(self) -> None:
+        """
+        A reset that only the kernel knows of is told when the limit is reached.
+        """
+        self.connect()
+        self.transport.loseConnection()
+        self.below.writeConnectionLost()
+        self.wire.queue = SendQueue(0, 0, True)
+        self.assertBound(4, State.CLOSED)
+        self.assertIs(self.reports[0].outcome, Outcome.RESET_BY_PEER)
+
     def test_lingerTime(self) -> None:
         """
         A peer that goes on sending is closed on after C{lingerTime}; what it

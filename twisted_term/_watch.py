@@ -119,7 +119,11 @@ class Watch:
         else:
             found = _BOUNDS[node.state](self, now)
         if isinstance(found, Input):
-            transport._input(found)
+            if queue is not None and queue.gone and found is not Input.ACKNOWLEDGED:
+                # A reset that the reactor has not told of, as uvloop's may not.
+                transport._vanished()
+            else:
+                transport._input(found)
             return
         self._pause = min(self._pause * 2, self._longest)
         # With nothing owed, only what arrives can make a difference, and that
