@@ -7,6 +7,7 @@ has to do; whether anything arrived nobody can say.
 from __future__ import annotations
 
 import socket
+import subprocess
 import sys
 from typing import Any
 from unittest import mock
@@ -17,7 +18,6 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.testing import StringTransport, StringTransportWithDisconnection
 from twisted.internet.threads import deferToThread
-from twisted.internet.utils import getProcessOutputAndValue
 from twisted.python.failure import Failure
 from twisted.test.iosim import FakeTransport, connect
 from twisted.trial.unittest import SynchronousTestCase
@@ -125,18 +125,23 @@ reactor.run()
 """
 
 
-class StdioTests(SocketTestCase):
-    @inlineCallbacks
-    def test_endOfInput(self) -> Any:
+class StdioTests(SynchronousTestCase):
+    def test_endOfInput(self) -> None:
         """
         At the end of the input, the answer is still to come.
         """
         for listen in "stdio:", "term:stdio:":
-            out, err, status = yield getProcessOutputAndValue(
-                sys.executable, ("-c", _STDIO, listen), stdinBytes=b"ask"
+            done = subprocess.run(
+                (sys.executable, "-c", _STDIO, listen),
+                input=b"ask",
+                capture_output=True,
+                timeout=SECONDS,
             )
-            self.assertEqual((out.count(b"a"), status), (300000, 0), err)
-            self.assertIn(b"by peer; delivery unknown", err)
+            self.assertEqual(
+                (done.stdout.count(b"a"), done.returncode), (300000, 0), done.stderr
+            )
+            self.assertIn(b"by peer; delivery unknown", done.stderr)
+            self.assertNotIn(b"Traceback", done.stderr)
 
 
 class ConchTests(SynchronousTestCase):

@@ -8,6 +8,7 @@ from typing import Any, Optional
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
+    IListeningPort,
     IReactorCore,
     IStreamClientEndpoint,
     IStreamServerEndpoint,
@@ -79,7 +80,9 @@ class TerminatingServerEndpoint:
         return listening.addCallback(self._listens, drainer)
 
     def _listens(self, port: Any, drainer: Drainer) -> Any:
-        careful = drainer.listens(port)
+        # stdio: has a connection, and no port.
+        hasPort = IListeningPort.providedBy(port)
+        careful = drainer.listens(port) if hasPort else port
         if IReactorCore.providedBy(self._reactor):
             _drainAtShutdown(self._reactor, drainer)
         return careful
