@@ -14,6 +14,7 @@ from unittest import mock
 
 from twisted.internet import reactor
 from twisted.internet.defer import inlineCallbacks
+from twisted.internet.endpoints import ProcessEndpoint
 from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.testing import StringTransport, StringTransportWithDisconnection
@@ -26,6 +27,7 @@ from twisted_term import (
     Initiator,
     Outcome,
     State,
+    TerminatingClientEndpoint,
     TerminatingFactory,
     TerminatingServerEndpoint,
     TerminationMixin,
@@ -172,6 +174,22 @@ class ConchTests(SynchronousTestCase):
             (report,) = protocol.reports
             self.assertIsNone(report.delivered)
             self.assertEqual(len(protocol.lost), 1)
+
+
+class ProcessTests(SocketTestCase):
+    @inlineCallbacks
+    def test_noPeer(self) -> Any:
+        """
+        A process has no address, and ends all the same.
+        """
+        endpoint = ProcessEndpoint(reactor, "/bin/cat", ["cat"])
+        factory = Factory.forProtocol(Reporting)
+        protocol = yield TerminatingClientEndpoint(endpoint).connect(factory)
+        ended = protocol.transport.whenTerminated()
+        protocol.transport.loseConnection()
+        report = yield ended
+        self.assertIsNone(report.delivered)
+        self.assertEqual(protocol.reports, [report])
 
 
 class FakeTests(SynchronousTestCase):

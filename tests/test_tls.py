@@ -4,6 +4,7 @@ TLS: close_notify and FIN, and peers that are not Twisted.
 
 from __future__ import annotations
 
+import gc
 import shutil
 import signal
 import socket
@@ -18,10 +19,17 @@ from twisted.internet import reactor
 from twisted.internet.defer import inlineCallbacks
 from twisted.internet.endpoints import clientFromString, serverFromString, wrapClientTLS
 from twisted.internet.error import ConnectionAborted, ConnectionLost
-from twisted.internet.interfaces import IHandshakeListener, ISSLTransport
+from twisted.internet.interfaces import (
+    IHalfCloseableProtocol,
+    IHandshakeListener,
+    ISSLTransport,
+)
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
+from twisted.protocols.policies import TimeoutFactory
+from twisted.test import iosim
+from twisted.test.iosim import FakeTransport
 from twisted.trial.unittest import SkipTest
 from zope.interface import implementer
 
@@ -29,6 +37,7 @@ from twisted_term import (
     Initiator,
     Outcome,
     TerminatingFactory,
+    TerminatingTransport,
     TerminationMixin,
     TerminationPolicy,
 )
@@ -446,6 +455,87 @@ class HandshakeTests(TLSTestCase):
             self.assertEqual((yield deferToThread(client.recv, 10)), b"")
 
     @inlineCallbacks
+    def test_halfClosesBefore(self) -> Any:
+        """
+        A half-close with nothing written waits for the handshake; the
+        application goes on reading.  One that is a close in the end does not.
+        """
+
+        @implementer(IHalfCloseableProtocol)
+        class Listening(Protocol):
+            received = told = 0
+
+            def connectionMade(self) -> None:
+                self.transport.loseWriteConnection()
+
+            def dataReceived(self, data: bytes) -> None:
+                Listening.received += len(data)
+
+            def writeConnectionLost(self) -> None:
+                Listening.told += 1
+
+            def readConnectionLost(self) -> None:
+                pass
+
+        class Refusing(Protocol):
+            def connectionMade(self) -> None:
+                self.transport.loseWriteConnection()
+                self.transport.loseConnection()
+
+        for version in VERSIONS:
+            factory = self.serve(Listening, version=version)
+            Listening.received = Listening.told = 0
+
+            def client(port: int, version: str) -> tuple[int, str]:
+                with wrap(connect(port), version) as tls:
+                    found = receive(tls)
+                    tls.sendall(_UPLOAD)
+                    tls.unwrap()
+                    return found
+
+            found = yield deferToThread(client, factory.port, version)
+            self.assertEqual(found, (0, "close_notify"))
+            report = yield self.reported(factory)
+            self.assertIs(report.outcome, Outcome.CLEAN)
+            self.assertEqual((Listening.received, Listening.told), (len(_UPLOAD), 1))
+        with connect(self.serve(Refusing).port) as plain:
+            self.assertEqual((yield deferToThread(plain.recv, 10)), b"")
+
+    @inlineCallbacks
+    def test_endsInTheMidst(self) -> Any:
+        """
+        A close after the ClientHello, before the client has finished: it sees
+        the end of a stream, and no reset.
+        """
+
+        class Holding(Protocol):
+            def connectionMade(self) -> None:
+                made.append(self.transport)
+
+        made: list[Any] = []
+        factory = self.serve(Holding)
+        from OpenSSL import SSL
+
+        tls = SSL.Connection(SSL.Context(SSL.TLS_CLIENT_METHOD), None)
+        tls.set_connect_state()
+        with self.assertRaises(SSL.WantReadError):
+            tls.do_handshake()
+        with connect(factory.port) as client:
+            client.sendall(tls.bio_read(1 << 16))
+            hello = yield deferToThread(client.recv, 1 << 16)
+            made[0].loseConnection()
+            yield deferLater(reactor, 0.05)
+            tls.bio_write(hello)
+            tls.do_handshake()
+            client.sendall(tls.bio_read(1 << 16))
+            yield deferLater(reactor, 0.05)
+            self.assertEqual((yield deferToThread(client.recv, 10)), b"")
+            client.shutdown(socket.SHUT_WR)
+            report = yield self.reported(factory)
+        self.assertIs(report.initiator, Initiator.LOCAL)
+        self.assertIs(report.outcome, Outcome.CLEAN)
+
+    @inlineCallbacks
     def test_probe(self) -> Any:
         """
         Who connects and closes, as a health check does, has failed at TLS.
@@ -528,6 +618,123 @@ class HandshakeTests(TLSTestCase):
             before = Listening.done
             with (yield self.wrapped(self.listenTLS(around(factory)))):
                 yield self.until(lambda before=before: Listening.done > before)
+
+
+class WrapperTests(TLSTestCase):
+    """
+    TLS among other wrappers, and what is left of it.
+    """
+
+    def wrappedTLS(self, factory: Any, options: Any = None) -> Any:
+        from twisted.protocols.tls import TLSMemoryBIOFactory
+
+        return TLSMemoryBIOFactory(options or serverOptions(), False, factory)
+
+    @inlineCallbacks
+    def test_noCycle(self) -> Any:
+        """
+        When it has ended, nothing waits for the garbage collector.
+        """
+        from twisted_term._tls import TLSLayer
+
+        factory = self.serve(Answering)
+        gc.collect()
+        gc.disable()
+        self.addCleanup(gc.enable)
+
+        def client() -> None:
+            with wrap(connect(factory.port)) as tls:
+                tls.sendall(b"?")
+                receive(tls)
+                tls.unwrap()
+
+        yield deferToThread(client)
+        yield self.reported(factory)
+        yield deferLater(reactor, 0.01)
+        left = [
+            found
+            for found in gc.get_objects()
+            if isinstance(found, (TerminatingTransport, TLSLayer))
+        ]
+        self.assertEqual(left, [])
+
+    @inlineCallbacks
+    def test_timeoutBeneath(self) -> Any:
+        """
+        A TimeoutFactory beneath ends it as C{loseConnection} would.
+        """
+        reports: list[Any] = []
+
+        class Reporting(TerminationMixin, Protocol):
+            def terminated(self, report: Any) -> None:
+                reports.append(report)
+
+        factory = TerminatingFactory(Factory.forProtocol(Reporting))
+        port = self.listen(TimeoutFactory(self.wrappedTLS(factory), 0.3))
+        with (yield self.wrapped(port)) as tls:
+            self.assertEqual((yield deferToThread(receive, tls)), (0, "close_notify"))
+        yield self.until(lambda: reports)
+        self.assertIs(reports[0].outcome, Outcome.CLEAN)
+
+    @inlineCallbacks
+    def test_twice(self) -> Any:
+        """
+        TLS over TLS: garbage beneath is a failure, and an end in the handshake
+        leaves no timer.
+        """
+        for end in "garbage", "abort":
+            made: list[Any] = []
+            reports: list[Any] = []
+
+            class Reporting(TerminationMixin, Protocol):
+                def connectionMade(self, made: Any = made) -> None:
+                    made.append(self.transport)
+
+                def terminated(self, report: Any, reports: Any = reports) -> None:
+                    reports.append(report)
+
+            inner = TerminatingFactory(Factory.forProtocol(Reporting))
+            port = self.listen(self.wrappedTLS(self.wrappedTLS(inner)))
+            with connect(port) as client:
+                yield self.until(lambda made=made: made)
+                if end == "abort":
+                    made[0].abortConnection()
+                else:
+                    client.sendall(b"garbage")
+                    client.shutdown(socket.SHUT_WR)
+                yield self.until(lambda reports=reports: reports)
+            self.assertIs(
+                reports[0].outcome,
+                Outcome.ABORTED if end == "abort" else Outcome.TLS_FAILED,
+            )
+
+    def test_inMemory(self) -> None:
+        """
+        Over a transport that cannot half-close, a peer that ends without
+        close_notify has truncated, too.
+        """
+        reports: list[Any] = []
+
+        class Reporting(TerminationMixin, Protocol):
+            def terminated(self, report: Any) -> None:
+                reports.append(report)
+
+        from twisted.protocols.tls import TLSMemoryBIOFactory
+
+        factory = Factory.forProtocol(Reporting)
+        server = self.wrappedTLS(factory).buildProtocol(None)
+        client = TLSMemoryBIOFactory(
+            clientOptions(), True, Factory.forProtocol(Protocol)
+        ).buildProtocol(None)
+        ends = FakeTransport(server, True), FakeTransport(client, False)
+        pump = iosim.connect(server, ends[0], client, ends[1])
+        pump.flush()
+        ends[1].loseConnection()
+        pump.flush()
+        (report,) = reports
+        self.assertEqual(
+            (report.outcome, report.initiator), (Outcome.TRUNCATED, Initiator.PEER)
+        )
 
 
 class EverywhereTests(TLSTestCase):

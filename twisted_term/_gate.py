@@ -70,7 +70,9 @@ class Gate:
         return prefix() if prefix is not None else type(application).__name__
 
     def handshakeCompleted(self) -> None:
-        self.application.handshakeCompleted()
+        listener = IHandshakeListener(self.transport.protocol, None)
+        if listener is not None:
+            listener.handshakeCompleted()
 
     def readConnectionLost(self) -> None:
         self.transport._peerFin()

@@ -1,9 +1,10 @@
 """
-All that is used of Twisted's private attributes, and why:
+What is used of the private attributes of Twisted's transports, and why
+(L{twisted_term.web} says the same of twisted.web's):
 
   - C{dataBuffer}, C{offset} and C{_tempDataLen} of
     L{twisted.internet.abstract.FileDescriptor}, C{_appSendBuffer} and
-    C{_aggregator} of L{twisted.protocols.tls}: Twisted has no public way to ask
+    C{_aggregator._buffer} of L{twisted.protocols.tls}: Twisted has no public way to ask
     how many written bytes have not reached the kernel, and a report that calls
     bytes delivered which never left the process would be wrong.
   - C{_tlsConnection} of L{twisted.protocols.tls.TLSMemoryBIOProtocol}: it ends

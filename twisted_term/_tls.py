@@ -45,6 +45,7 @@ class Owner(Protocol):
     def loseConnection(self) -> None: ...
     def _input(self, event: Input) -> None: ...
     def _peerDone(self) -> None: ...
+    def _isDescriptor(self) -> bool: ...
     def _tlsFailed(self) -> None: ...
     def _arrived(self, count: int, discarded: bool) -> None: ...
 
@@ -53,7 +54,7 @@ class TLSLayer:
     """
     What a C{TLSMemoryBIOProtocol} takes for its OpenSSL connection.
 
-    @ivar close: close the transport beneath, without more of TLS.
+    @ivar closeBeneath: close the transport beneath, without more of TLS.
     @ivar handshakeDone: has the handshake come to its end?
     @ivar failed: has TLS given the connection up?
     @ivar truncated: has the peer's FIN come without its close_notify, while the
@@ -74,17 +75,18 @@ class TLSLayer:
     _closing = False
     _isShut = False
     _peerGone = False
+    _lost = False
 
     def __init__(
         self,
         tls: Any,  # TLSMemoryBIOProtocol, whose methods are replaced
         owner: Owner,
-        halfCloseBeneath: Callable[[], None],
-        close: Optional[Callable[[], None]],
+        lower: Optional[TLSLayer],
+        halfClose: Callable[[], None],
     ) -> None:
         """
-        @param halfCloseBeneath: called when our close_notify is written.
-        @param close: C{None} where this is the lowest TLS.
+        @param lower: the TLS beneath, if there is one.
+        @param halfClose: half-closes what lies beneath all TLS.
         """
         self._tls = tls
         self._owner = owner
@@ -94,8 +96,13 @@ class TLSLayer:
         self.bio_read = connection.bio_read
         self.bio_write = connection.bio_write
         self._beneath = tls.transport
-        self._halfCloseBeneath = halfCloseBeneath
-        self.close = close or self._beneath.loseConnection
+        self._lower = lower
+        if lower is None:
+            self.closeBeneath = self._beneath.loseConnection
+            self._halfCloseBeneath = halfClose
+        else:
+            self.closeBeneath = lower.closeBeneath
+            self._halfCloseBeneath = lower.halfClose
         replaceConnection(tls, self)
         # Twisted ends the transport beneath when TLS has failed; and somebody
         # who holds either of the two in hand may end it.
@@ -135,6 +142,8 @@ class TLSLayer:
         The peer's FIN has come: no handshake will finish.
         """
         self._peerGone = True
+        if self._lower is not None:
+            self._lower.peerFin()
         if self.handshakeDone:
             reading = not self._owner.disconnecting
             self.truncated = reading and not self.closeNotifyReceived
@@ -148,6 +157,8 @@ class TLSLayer:
         """
         What TLS makes of the end of the connection beneath.
         """
+        if self._lower is not None:
+            outcome = self._lower.judge(outcome)
         if self.failed and outcome in _ENDS:
             return Outcome.TLS_FAILED
         if self.truncated and outcome in (Outcome.CLEAN, Outcome.RESET_BY_PEER):
@@ -182,16 +193,30 @@ class TLSLayer:
         """
         self._stopTimer()
         self._aborted = self._isShut = True
+        if self._lower is not None:
+            self._lower.abort()
 
     def detach(self) -> None:
         """
-        The connection is lost: no cycle is left.
+        The connection is lost: no cycle is left, and no timer.
         """
         self._stopTimer()
         vars(self._beneath).pop("loseConnection", None)
         vars(self._tls).pop("loseConnection", None)
+        vars(self).pop("bio_write", None)
+        if self._lower is not None:
+            self._lower.detach()
+        # A failure that somebody keeps keeps this one with its traceback.
+        del self._owner, self._tls, self._beneath, self._lower
+        del self.closeBeneath, self._halfCloseBeneath
 
     def _endBeneath(self) -> None:
+        if self._lost:
+            return
+        # A wrapper whose time has run out would stumble over what it writes.
+        cancel = getattr(self._beneath, "cancelTimeout", None)
+        if cancel is not None:
+            cancel()
         if self.failed:
             self._owner._tlsFailed()
         else:
@@ -220,8 +245,8 @@ class TLSLayer:
             raise
         self.handshakeDone = True
         self._stopTimer()
-        if self._closing:
-            self._closeTLS()
+        if self._closing and not self._tls.disconnecting:
+            self.shutdown()  # loseConnection would abort what it takes for undone
 
     def recv(self, size: int) -> bytes:
         if not self._aborted:
@@ -247,7 +272,9 @@ class TLSLayer:
         """
         The connection beneath is lost.
         """
-        self._peerGone = True
+        if not self._owner._isDescriptor():
+            self.peerFin()  # which nobody else has told
+        self._lost = self._peerGone = True
         self._connection.bio_shutdown()
 
     def shutdown(self) -> bool:
@@ -285,10 +312,9 @@ def layersOf(
     @param halfClose: half-closes what lies beneath them all.
     @return: the uppermost; C{None} where there is no TLS.
     """
-    layer = close = None
+    layer = None
     for tls in reversed(list(_layers(wrapped))):
-        layer = TLSLayer(tls, owner, halfClose, close)
-        halfClose, close = layer.halfClose, layer.close
+        layer = TLSLayer(tls, owner, layer, halfClose)
     return layer
 
 

@@ -39,8 +39,9 @@ class TerminationPolicy:
         arrived for so long; while the application has paused reading,
         C{workTimeout} counts instead.  60, as Linux's C{tcp_fin_timeout}, see
         tcp(7).
-    @ivar handshakeTimeout: abort when a TLS handshake takes longer.  60, as
-        nginx's C{ssl_handshake_timeout} and C{client_header_timeout}.
+    @ivar handshakeTimeout: abort when a TLS handshake takes longer, also
+        where the application has paused reading.  60, as nginx's
+        C{ssl_handshake_timeout} and C{client_header_timeout}.
 
     @raise ValueError: for a value out of range.
     @raise TypeError: for a value that is no number.

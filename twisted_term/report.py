@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Optional
 
+from twisted.internet.error import ConnectionAborted
 from twisted.python.failure import Failure
 
 from ._machine import State
@@ -63,7 +64,8 @@ class Termination:
         peer's kernel has the bytes, not that the peer's program read them.
     @ivar bytesUnacknowledged: bytes written and not acknowledged, those that
         never left this process included; C{None} where unknown.
-    @ivar bytesDiscarded: bytes that arrived after C{loseConnection}.
+    @ivar bytesDiscarded: bytes that arrived after C{loseConnection}, or behind
+        what was TLS.
     @ivar writesDropped: calls of C{write} and C{writeSequence} that came after
         the end was asked for with no work in flight.
     @ivar seconds: seconds spent in each state.
@@ -112,7 +114,8 @@ class Termination:
         elif self.peerFin is not None:
             found.append((self.peerFin, _PEER_FIN))
             found.sort(key=lambda stage: stage[0])
-        return [*found, (now, "reset" if self.outcome in _RESET else "closed")]
+        reset = self.outcome in _RESET or self.reason.check(ConnectionAborted)
+        return [*found, (now, "reset" if reset else "closed")]
 
     @property
     def summary(self) -> str:

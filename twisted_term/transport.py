@@ -198,6 +198,15 @@ class TerminatingTransport:
     def bufferSize(self, size: int) -> None:
         self.wrapped.bufferSize = size
 
+    def getPeer(self) -> Any:
+        """
+        The wrapped transport's; C{None} where it has none, as a process.
+        """
+        try:
+            return self.wrapped.getPeer()
+        except (AttributeError, NotImplementedError):
+            return None
+
     def loseWriteConnection(self) -> None:
         """
         See L{ITerminableTransport.loseWriteConnection}.
@@ -488,10 +497,8 @@ class TerminatingTransport:
             self.disconnecting = True
 
     def _flush(self) -> None:
+        self._startWatch()
         self._checkWork()
-        # Where there is no FIN, only what is waited for here has a bound here.
-        if self._node.flushing and (self._isDescriptor() or not self._sealed):
-            self._startWatch()
 
     def _tlsFailed(self) -> None:
         """
@@ -547,19 +554,21 @@ class TerminatingTransport:
             self._below.loseWriteConnection()
         else:
             # No FIN of its own here: the wrapped transport's own flush and
-            # close is all there is.
+            # close is all there is, and has no bound here.
             self._stopWatch()
             self._closeBelow()
 
     def _closeBelow(self) -> None:
         if self._tls is not None:
             # Twisted's TLS does not bear to be lost while it reads.
-            self._clock.callLater(0, self._tls.close)
+            self._clock.callLater(0, self._tls.closeBeneath)
         else:
             self.wrapped.loseConnection()
 
     def _discard(self) -> None:
         self._gate.receiver = Receiver(self, None)
+        if self._tls is not None and self._sealed:
+            self._tls.halfClose()  # nobody waits for the handshake any more
         # A peer that is still sending must neither deadlock our flush nor
         # find a closed socket, so reading goes on, paused or not.
         if self._isDescriptor():
@@ -721,7 +730,7 @@ class TerminatingTransport:
         finally:
             _log.info(
                 "{peer}: {report}",
-                peer=self.wrapped.getPeer(),
+                peer=self.getPeer(),
                 report=report,
                 outcome=report.outcome.name,
             )
