@@ -14,7 +14,6 @@ from unittest import mock
 
 from twisted.internet import reactor
 from twisted.internet.defer import inlineCallbacks
-from twisted.internet.endpoints import ProcessEndpoint
 from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.testing import StringTransport, StringTransportWithDisconnection
@@ -27,7 +26,6 @@ from twisted_term import (
     Initiator,
     Outcome,
     State,
-    TerminatingClientEndpoint,
     TerminatingFactory,
     TerminatingServerEndpoint,
     TerminationMixin,
@@ -176,22 +174,6 @@ class ConchTests(SynchronousTestCase):
             self.assertEqual(len(protocol.lost), 1)
 
 
-class ProcessTests(SocketTestCase):
-    @inlineCallbacks
-    def test_noPeer(self) -> Any:
-        """
-        A process has no address, and ends all the same.
-        """
-        endpoint = ProcessEndpoint(reactor, "/bin/cat", ["cat"])
-        factory = Factory.forProtocol(Reporting)
-        protocol = yield TerminatingClientEndpoint(endpoint).connect(factory)
-        ended = protocol.transport.whenTerminated()
-        protocol.transport.loseConnection()
-        report = yield ended
-        self.assertIsNone(report.delivered)
-        self.assertEqual(protocol.reports, [report])
-
-
 class FakeTests(SynchronousTestCase):
     """
     What Twisted's users write their tests with.
@@ -225,6 +207,21 @@ class FakeTests(SynchronousTestCase):
                 (report,) = application.reports
                 self.assertIsNone(report.delivered)
                 self.assertEqual(len(application.lost), 1)
+
+    def test_noPeer(self) -> None:
+        """
+        A transport without an address, as that of a process, ends all the same.
+        """
+
+        def getPeer() -> None:
+            raise NotImplementedError
+
+        transport, protocol = StringTransport(), Reporting()
+        transport.getPeer = getPeer
+        protocol.makeConnection(transport)
+        ended = protocol.transport.whenTerminated()
+        protocol.connectionLost(Failure(ConnectionDone()))
+        self.assertEqual(protocol.reports, [self.successResultOf(ended)])
 
     def test_discards(self) -> None:
         """

@@ -12,6 +12,7 @@ import ssl
 import subprocess
 import threading
 import time
+import weakref
 from pathlib import Path
 from typing import Any, Callable, Optional
 
@@ -37,7 +38,6 @@ from twisted_term import (
     Initiator,
     Outcome,
     TerminatingFactory,
-    TerminatingTransport,
     TerminationMixin,
     TerminationPolicy,
 )
@@ -635,12 +635,11 @@ class WrapperTests(TLSTestCase):
         """
         When it has ended, nothing waits for the garbage collector.
         """
-        from twisted_term._tls import TLSLayer
 
-        factory = self.serve(Answering)
-        gc.collect()
-        gc.disable()
-        self.addCleanup(gc.enable)
+        class Watched(Answering):
+            def answer(self) -> None:
+                found.extend(map(weakref.ref, (self.transport, self.transport._tls)))
+                super().answer()
 
         def client() -> None:
             with wrap(connect(factory.port)) as tls:
@@ -648,15 +647,15 @@ class WrapperTests(TLSTestCase):
                 receive(tls)
                 tls.unwrap()
 
+        found: list[Any] = []
+        factory = self.serve(Watched)
+        gc.collect()
+        gc.disable()
+        self.addCleanup(gc.enable)
         yield deferToThread(client)
         yield self.reported(factory)
         yield deferLater(reactor, 0.01)
-        left = [
-            found
-            for found in gc.get_objects()
-            if isinstance(found, (TerminatingTransport, TLSLayer))
-        ]
-        self.assertEqual(left, [])
+        self.assertEqual([reference() for reference in found], [None, None])
 
     @inlineCallbacks
     def test_timeoutBeneath(self) -> Any:
