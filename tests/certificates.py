@@ -118,6 +118,7 @@ def context(version: str = "TLSv1_3") -> ssl.SSLContext:
     pem = certificate().decode()
     found.load_verify_locations(cadata=pem[pem.index("-----BEGIN CERT") :])
     found.minimum_version = found.maximum_version = ssl.TLSVersion[version]
+    found.options &= ~_IGNORE_UNEXPECTED_EOF
     return found
 
 
@@ -126,9 +127,7 @@ def connectTLS(port: int, request: bytes) -> ssl.SSLSocket:
     Connect with Python's C{ssl}, to which a FIN without close_notify is an error.
     """
     plain = socket.create_connection(("127.0.0.1", port), SECONDS)
-    trusting = context()
-    trusting.options &= ~_IGNORE_UNEXPECTED_EOF
-    client = trusting.wrap_socket(
+    client = context().wrap_socket(
         plain, server_hostname="localhost", suppress_ragged_eofs=False
     )
     client.sendall(request)

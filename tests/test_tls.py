@@ -117,7 +117,9 @@ def receive(client: Any) -> tuple[int, str]:
             if not data:
                 return count, "close_notify"
             count += len(data)
-    except ssl.SSLEOFError:
+    except ssl.SSLError as error:  # SSLEOFError, from Python 3.10 on
+        if "eof" not in str(error).lower():
+            raise
         return count, "truncated"
     except ConnectionResetError:
         return count, "reset"
