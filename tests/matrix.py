@@ -42,18 +42,22 @@ def counted(output: str, status: int) -> tuple[int, int, int]:
     return passed, skipped, failed
 
 
-def run(reactor: str, python: str) -> tuple[tuple[object, ...], str]:
+def run(number: int, reactor: str, python: str) -> tuple[tuple[object, ...], str]:
     """
+    @param number: from 0; what depends on neither of the two runs in the first.
     @return: a row of the table, and what trial printed.
     """
     versions = subprocess.check_output((python, "-c", _VERSIONS), text=True).split()
+    environment = {**os.environ, "TEST_REACTOR": reactor}
+    if number:
+        environment["TEST_REPEATED"] = "1"
     begin = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         command = (python, "-m", "twisted.trial", f"--temp-directory={folder}/trial")
         with subprocess.Popen(
             (*command, "tests"),
             cwd=Path(__file__).parent.parent,
-            env={**os.environ, "TEST_REACTOR": reactor},
+            env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -76,9 +80,9 @@ def main(wanted: list[str]) -> int:
     if not wanted or not all(":" in word for word in wanted):
         print(__doc__, file=sys.stderr)
         return 2
-    pairs = [word.split(":", 1) for word in wanted]
-    with ThreadPoolExecutor(len(pairs)) as pool:
-        results = list(pool.map(lambda pair: run(*pair), pairs))
+    runs = [(number, *word.split(":", 1)) for number, word in enumerate(wanted)]
+    with ThreadPoolExecutor(len(runs)) as pool:
+        results = list(pool.map(lambda one: run(*one), runs))
     for (reactor, *_, failed, _), output in results:
         if failed:
             print(f"==== {reactor}\n{output}")

@@ -36,13 +36,12 @@ from .processes import (
     environment,
     receiveAll,
 )
-from .support import REACTOR, SECONDS
+from .support import REPEATED, SECONDS
 from .test_transport import Wire
 
 _SIZE = 5_000_000
 _PUSH = b"PUSH %d\n" % _SIZE
-#: Restarts for each reactor but the first say nothing new.
-_RESTARTS = 20 if REACTOR == "epoll" else 5
+_RESTARTS = 5 if REPEATED else 20
 
 
 class SignalTests(SynchronousTestCase):

@@ -11,11 +11,13 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from .faults import CASES, OURS, Result, perform
+from .support import once
 from .wire import Direction, Weather
 
 _SEED = 9293
 
 
+@once
 class FaultTests(SynchronousTestCase):
     """
     C{twistd termserver} at one end of the wire, clients at the other.
