@@ -122,14 +122,32 @@ def context(version: str = "TLSv1_3") -> ssl.SSLContext:
     return found
 
 
+def wrap(client: socket.socket, version: str = "TLSv1_3", **keywords: Any) -> Any:
+    """
+    TLS by Python's C{ssl}, to which a FIN without close_notify is an error.
+
+    @param keywords: attributes of the context.
+    """
+    made = context(version)
+    for name, value in keywords.items():
+        setattr(made, name, value)
+    return made.wrap_socket(
+        client, server_hostname="localhost", suppress_ragged_eofs=False
+    )
+
+
+def isTruncation(error: ssl.SSLError) -> bool:
+    """
+    Is it a FIN without close_notify?  An C{SSLEOFError}, from Python 3.10 on.
+    """
+    return "eof" in str(error).lower()
+
+
 def connectTLS(port: int, request: bytes) -> ssl.SSLSocket:
     """
-    Connect with Python's C{ssl}, to which a FIN without close_notify is an error.
+    L{wrap} a new connection, and send.
     """
-    plain = socket.create_connection(("127.0.0.1", port), SECONDS)
-    client = context().wrap_socket(
-        plain, server_hostname="localhost", suppress_ragged_eofs=False
-    )
+    client = wrap(socket.create_connection(("127.0.0.1", port), SECONDS))
     client.sendall(request)
     return client
 
@@ -145,8 +163,8 @@ def receiveTLS(client: ssl.SSLSocket) -> tuple[bytes, str]:
                 received += data
         except ssl.SSLZeroReturnError:  # close_notify, when ours is sent
             pass
-        except ssl.SSLError as error:  # SSLEOFError, from Python 3.10 on
-            if "eof" not in str(error).lower():
+        except ssl.SSLError as error:
+            if not isTruncation(error):
                 raise
             end = "FIN"
     return received, end

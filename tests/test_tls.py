@@ -47,9 +47,10 @@ from .certificates import (
     certificate,
     certificateFile,
     clientOptions,
-    context,
+    isTruncation,
     needs,
     serverOptions,
+    wrap,
 )
 from .support import SECONDS, SocketTestCase
 
@@ -117,8 +118,8 @@ def receive(client: Any) -> tuple[int, str]:
             if not data:
                 return count, "close_notify"
             count += len(data)
-    except ssl.SSLError as error:  # SSLEOFError, from Python 3.10 on
-        if "eof" not in str(error).lower():
+    except ssl.SSLError as error:
+        if not isTruncation(error):
             raise
         return count, "truncated"
     except ConnectionResetError:
@@ -129,18 +130,6 @@ def connect(port: int) -> socket.socket:
     client = socket.create_connection(("127.0.0.1", port))
     client.settimeout(SECONDS)
     return client
-
-
-def wrap(client: socket.socket, version: str = "TLSv1_3", **keywords: Any) -> Any:
-    """
-    TLS that tells a close_notify from a mere FIN.
-    """
-    made = context(version)
-    for name, value in keywords.items():
-        setattr(made, name, value)
-    return made.wrap_socket(
-        client, server_hostname="localhost", suppress_ragged_eofs=False
-    )
 
 
 def upload(port: int, version: str, request: bytes) -> tuple[int, str]:

@@ -108,26 +108,29 @@ def _polite(probe: Probe) -> Client:
     return client
 
 
-def _upload(probe: Probe) -> Client:
-    client = probe.connect(_SMALL)
-    data, filler = probe.target.upload(probe.upload)
-    client.send(data, filler, probe.upload)
+def _readLate(client: Client) -> Client:
+    """
+    Read nothing until sending blocks, and then do both, to the end.
+    """
     client.push()
     client.receive()
     client.overrun()
     client.close()
     return client
+
+
+def _upload(probe: Probe) -> Client:
+    client = probe.connect(_SMALL)
+    data, filler = probe.target.upload(probe.upload)
+    client.send(data, filler, probe.upload)
+    return _readLate(client)
 
 
 def _pipeline(probe: Probe) -> Client:
     assert probe.target.pipeline is not None
     client = probe.connect(_SMALL)
     client.send(*probe.target.pipeline, _EXTRA)
-    client.push()
-    client.receive()
-    client.overrun()
-    client.close()
-    return client
+    return _readLate(client)
 
 
 def _halfClose(probe: Probe) -> Client:
