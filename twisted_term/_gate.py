@@ -158,6 +158,5 @@ __all__ = [
     "bottom",
     "innermostTLS",
     "intercept",
-    "isTLS",
     "tellHalfClose",
 ]
