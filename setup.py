@@ -19,12 +19,17 @@ setup(
     python_requires=">=3.9",
     packages=[
         "twisted_term",
+        "twisted_term.connection",
+        "twisted_term.connection.beneath",
+        "twisted_term.drain",
         "twisted_term.probe",
+        "twisted_term.status",
+        "twisted_term.termserver",
         "twisted_term.testing",
         "twisted.plugins",
     ],
     package_dir={"": "."},
-    package_data={"twisted_term": ["py.typed", "status.html"]},
+    package_data={"twisted_term": ["py.typed"], "twisted_term.status": ["status.html"]},
     entry_points={"console_scripts": ["term-probe = twisted_term.probe._command:main"]},
     install_requires=["twisted>=24.7.0", "zope.interface>=5"],
     extras_require={

@@ -13,7 +13,7 @@ from typing import Any, Callable, Protocol
 
 from automat import TypeMachineBuilder
 
-from twisted_term._machine import Input, Node, step
+from twisted_term.connection.machine import Input, Node, step
 
 _EVENTS = (Input.LOSE, Input.FIN_SENT, Input.PEER_FIN)
 

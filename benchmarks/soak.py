@@ -88,7 +88,7 @@ def _serve(limit: float) -> None:
     from twisted.internet import reactor
 
     from twisted_term import TerminatingFactory, TerminationPolicy
-    from twisted_term.demo import DemoFactory
+    from twisted_term.termserver.demo import DemoFactory
 
     trim = getattr(ctypes.CDLL(None), "malloc_trim", lambda pad: None)
     policy = TerminationPolicy(

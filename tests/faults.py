@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Callable
 
-from twisted_term.demo import payload
+from twisted_term.termserver.demo import payload
 
 from .processes import TERMSERVER, Server
 from .support import SECONDS
@@ -40,7 +40,7 @@ from twisted.internet.protocol import Factory
 from twisted.internet.task import deferLater
 from twisted.protocols.basic import LineReceiver
 from twisted.python.log import startLogging
-from twisted_term.demo import payload
+from twisted_term.termserver.demo import payload
 
 startLogging(sys.stdout)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Optional
 
-from twisted_term._machine import Input, Node, Output, State, step
+from twisted_term.connection.machine import Input, Node, Output, State, step
 
 _TIMERS = {Output.FLUSH, Output.WATCH_HALF_CLOSED, Output.LINGER, Output.AWAIT_ACK}
 _PEER_FIN = (Input.PEER_FIN, Input.PEER_FIN_HALF)

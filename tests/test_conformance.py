@@ -22,7 +22,7 @@ from twisted.trial.unittest import TestCase
 from zope.interface import directlyProvides
 
 from twisted_term import TerminatingClientEndpoint, TerminatingServerEndpoint
-from twisted_term.protocol import TerminatingFactory
+from twisted_term.connection.wrapping import TerminatingFactory
 from twisted_term.testing import TerminableTransportTests, memoryPair
 
 from .certificates import clientOptions, serverOptions

@@ -24,7 +24,7 @@ from twisted.internet.defer import inlineCallbacks
 from twisted.internet.threads import deferToThread
 
 from twisted_term import Outcome, TerminationPolicy
-from twisted_term._private import unsentBytes
+from twisted_term.connection.replaced import unsentBytes
 
 from .support import SECONDS, SocketTestCase, exchange, nothing, receive
 

@@ -21,7 +21,7 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SynchronousTestCase
 
 from twisted_term import State, TerminatingFactory, TerminationPolicy
-from twisted_term.demo import DemoFactory, payload
+from twisted_term.termserver.demo import DemoFactory, payload
 
 from .support import SECONDS, SocketTestCase, receive
 

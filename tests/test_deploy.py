@@ -20,7 +20,7 @@ from twisted.python.usage import UsageError
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from twisted_term.policy import parseLimit
-from twisted_term.tap import Options
+from twisted_term.termserver.tap import Options
 
 from .processes import TWISTD, Server, connect, environment, receiveAll
 

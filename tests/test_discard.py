@@ -19,7 +19,8 @@ from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SynchronousTestCase
 
-from twisted_term import Outcome, TerminationPolicy, _discard
+from twisted_term import Outcome, TerminationPolicy
+from twisted_term.connection.beneath import discard as _discard
 
 from .certificates import context, serverOptions
 from .support import SECONDS, SocketTestCase

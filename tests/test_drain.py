@@ -23,7 +23,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from twisted_term import DrainingService, IDrainable, Outcome
-from twisted_term.demo import payload
+from twisted_term.termserver.demo import payload
 
 from .processes import (
     BARE,

@@ -38,10 +38,10 @@ from twisted_term import (
     TerminatingServerEndpoint,
     TerminationPolicy,
 )
-from twisted_term._machine import Input, Node
-from twisted_term.demo import DemoFactory, payload
+from twisted_term.connection.machine import Input, Node
 from twisted_term.interfaces import ITerminationListener
 from twisted_term.policy import policyOptions
+from twisted_term.termserver.demo import DemoFactory, payload
 
 from .rules import Rules
 from .support import once, sockets

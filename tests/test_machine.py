@@ -9,7 +9,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from twisted_term._machine import Input, Node, Output, State, diagram, step
+from twisted_term.connection.machine import Input, Node, Output, State, diagram, step
 
 from .support import once
 

@@ -20,8 +20,8 @@ from twisted.protocols.basic import FileSender
 from twisted.protocols.portforward import ProxyFactory
 
 from twisted_term import Initiator, Outcome, TerminatingFactory, TerminationPolicy
-from twisted_term.demo import DemoFactory, payload
 from twisted_term.interfaces import ITerminableTransport
+from twisted_term.termserver.demo import DemoFactory, payload
 
 from .support import (
     SECONDS,

@@ -38,10 +38,10 @@ from twisted_term import (
     TerminatingFactory,
     TerminatingTransport,
 )
-from twisted_term._private import unsentBytes
-from twisted_term.monitor import Ended, Spent
-from twisted_term.status import StatusResource
-from twisted_term.tap import CannotListen, makeService
+from twisted_term.connection.replaced import unsentBytes
+from twisted_term.status.monitor import Ended, Spent
+from twisted_term.status.resource import StatusResource
+from twisted_term.termserver.tap import CannotListen, makeService
 from twisted_term.web import DrainingSite
 
 from . import browser
@@ -371,7 +371,7 @@ class ResourceTests(SynchronousTestCase):
         Text has a contrast of 4.5 at least, and the bars 3, in light and dark
         (WCAG 2.2, 1.4.3 and 1.4.11).
         """
-        html = files("twisted_term").joinpath("status.html").read_text("utf-8")
+        html = files("twisted_term.status").joinpath("status.html").read_text("utf-8")
         schemes = re.findall(r":root \{(.*?)\}", html, re.DOTALL)
         self.assertEqual(len(schemes), 2)
         for scheme in schemes:
@@ -547,9 +547,11 @@ class ResourceTests(SynchronousTestCase):
         """
         for name in [name for name in sys.modules if name.startswith("prometheus_")]:
             self.addCleanup(sys.modules.__setitem__, name, sys.modules.pop(name))
-        module = sys.modules.pop("twisted_term._metrics", None)
+        module = sys.modules.pop("twisted_term.status.metrics", None)
         if module is not None:
-            self.addCleanup(sys.modules.__setitem__, "twisted_term._metrics", module)
+            self.addCleanup(
+                sys.modules.__setitem__, "twisted_term.status.metrics", module
+            )
         sys.modules["prometheus_client"] = None  # type: ignore[assignment]
         code, _, body = self.get("/metrics")
         self.assertEqual(code, 501)

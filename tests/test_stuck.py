@@ -20,8 +20,8 @@ from twisted.internet.tcp import Server
 from twisted.internet.threads import deferToThread
 
 from twisted_term import Outcome, State, TerminatingTransport, TerminationPolicy
-from twisted_term._gate import Gate
-from twisted_term._watch import Watch
+from twisted_term.connection.ending import Watch
+from twisted_term.connection.gate import Gate
 
 from .support import SECONDS, Recorder, SocketTestCase, receive, sockets
 

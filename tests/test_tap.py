@@ -17,8 +17,8 @@ from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from twisted_term import TerminationPolicy
-from twisted_term.demo import DemoProtocol
-from twisted_term.tap import CannotListen, Options, endpoints, makeService
+from twisted_term.termserver.demo import DemoProtocol
+from twisted_term.termserver.tap import CannotListen, Options, endpoints, makeService
 
 from .support import receive
 

@@ -25,7 +25,7 @@ from twisted_term import (
     TerminatingTransport,
     TerminationPolicy,
 )
-from twisted_term._kernel import SendQueue
+from twisted_term.connection.beneath.kernel import SendQueue
 
 
 @implementer(IHalfCloseableDescriptor)

@@ -46,9 +46,9 @@ from twisted_term import (
     TerminationMixin,
     TerminationPolicy,
 )
+from twisted_term.connection.transport import TerminatingTransport
 from twisted_term.interfaces import IHold, ITerminableTransport, ITerminationListener
 from twisted_term.strings import TermParser
-from twisted_term.transport import TerminatingTransport
 
 from .support import SocketTestCase
 

@@ -2,15 +2,15 @@
 Clean termination of connections, for Twisted.
 """
 
-from .drain import DrainReport
+from .connection.report import Initiator, Outcome, State, Termination
+from .connection.transport import TerminatingTransport
+from .connection.wrapping import TerminatingFactory, TerminationMixin
+from .drain.report import DrainReport
+from .drain.service import DrainingService
 from .endpoints import TerminatingClientEndpoint, TerminatingServerEndpoint
 from .interfaces import IDrainable, IHold, ITerminableTransport, ITerminationListener
-from .monitor import Monitor
 from .policy import TerminationPolicy
-from .protocol import TerminatingFactory, TerminationMixin
-from .report import Initiator, Outcome, State, Termination
-from .service import DrainingService
-from .transport import TerminatingTransport
+from .status.monitor import Monitor
 
 __all__ = [
     "DrainReport",

@@ -15,13 +15,10 @@ from twisted.internet.interfaces import (
 )
 from zope.interface import implementer
 
-from ._drainer import Drainer, LiveFactory
-from ._signals import signalDrain
+from .connection.wrapping import TerminatingFactory, handOut
+from .drain.drainer import DRAIN_TIMEOUT, Drainer, LiveFactory
+from .drain.signals import signalDrain
 from .policy import TerminationPolicy
-from .protocol import TerminatingFactory, handOut
-
-#: Seconds; fits into the 30 seconds that Kubernetes gives a pod.
-DRAIN_TIMEOUT = 25.0
 
 
 @implementer(IStreamServerEndpoint)

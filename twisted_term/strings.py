@@ -20,11 +20,8 @@ from twisted.internet.interfaces import (
 from twisted.plugin import IPlugin
 from zope.interface import implementer
 
-from .endpoints import (
-    DRAIN_TIMEOUT,
-    TerminatingClientEndpoint,
-    TerminatingServerEndpoint,
-)
+from .drain.drainer import DRAIN_TIMEOUT
+from .endpoints import TerminatingClientEndpoint, TerminatingServerEndpoint
 from .policy import TerminationPolicy, parseLimit, policyOptions
 
 _DRAIN = "drainTimeout"

@@ -8,7 +8,7 @@ from twisted_term.strings import TermParser
 
 termserver = ServiceMaker(
     "twisted_term demo server",
-    "twisted_term.tap",
+    "twisted_term.termserver.tap",
     "A line server that shows how connections end without losing data.",
     "termserver",
 )

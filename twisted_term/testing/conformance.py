@@ -14,9 +14,9 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
+from ..connection.report import Initiator, Outcome, State, Termination
 from ..interfaces import ITerminableTransport, ITerminationListener
 from ..policy import TerminationPolicy
-from ..report import Initiator, Outcome, State, Termination
 
 #: More than the kernel buffers on the way, so that the flush takes a while.
 _MUCH = 8_000_000

@@ -10,7 +10,7 @@ from typing import Optional, Protocol
 from twisted.internet.interfaces import ISystemHandle
 from zope.interface import implementer
 
-from .interfaces import IHold
+from ..interfaces import IHold
 
 
 class Held(Protocol):

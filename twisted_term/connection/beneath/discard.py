@@ -10,7 +10,7 @@ from typing import Any, Callable, Optional
 
 from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 
-from ._kernel import isTCP
+from .kernel import isTCP
 
 # On Linux "the received bytes of data to be discarded, rather than passed back
 # in a caller-supplied buffer" (tcp(7), MSG_TRUNC): nothing touches this memory,

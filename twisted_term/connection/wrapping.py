@@ -13,9 +13,9 @@ from twisted.protocols.policies import WrappingFactory
 from twisted.python.failure import Failure
 from zope.interface import alsoProvides, implementer
 
-from ._gate import Gate, bottom, innermostTLS
-from .interfaces import IDrainable, ITerminableTransport, ITerminationListener
-from .policy import TerminationPolicy
+from ..interfaces import IDrainable, ITerminableTransport, ITerminationListener
+from ..policy import TerminationPolicy
+from .gate import Gate, bottom, innermostTLS
 from .report import Termination
 from .transport import TerminatingTransport
 

@@ -26,9 +26,9 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 from zope.interface import implementer
 
-from . import _page
+from ..web import ReadinessResource
+from . import page
 from .monitor import Monitor
-from .web import ReadinessResource
 
 _log = Logger()
 
@@ -101,9 +101,9 @@ class _Page(_Leaf):
 
     def render_GET(self, request: Any) -> bytes:
         self.begin(request, "text/html; charset=utf-8")
-        request.setHeader("content-security-policy", _page.POLICY)
+        request.setHeader("content-security-policy", page.POLICY)
         request.setHeader("referrer-policy", "no-referrer")
-        return _page.page(self._monitor, self._ready())
+        return page.page(self._monitor, self._ready())
 
 
 class _Health(_Leaf):
@@ -119,7 +119,7 @@ class _Metrics(_Leaf):
 
     def render_GET(self, request: Any) -> bytes:
         try:
-            from ._metrics import exposition
+            from .metrics import exposition
         except ImportError:
             self.begin(request, "text/plain; charset=utf-8", 501)
             return _NEEDS
@@ -153,7 +153,7 @@ class _Viewer:
             return
         self._silent += 1
         if news != self._seen:
-            ended = _page.endedSince(monitor, self.after)
+            ended = page.endedSince(monitor, self.after)
             text = json.dumps({**news, "ended": ended})
             self._request.write(f"data: {text}\n\n".encode("ascii"))
             self._seen, self.after, self._silent = news, news["last"], 0
@@ -222,11 +222,11 @@ class _Events(_Leaf):
     def _tell(self, viewers: list[_Viewer]) -> None:
         monitor, ready = self._monitor, self._ready()
         news = {
-            "since": _page.iso(monitor.since),
+            "since": page.iso(monitor.since),
             "last": monitor.total,
             "ready": ready,
-            "summary": _page.summary(monitor, ready),
-            "counts": _page.counts(monitor),
+            "summary": page.summary(monitor, ready),
+            "counts": page.counts(monitor),
         }
         for viewer in viewers:
             viewer.tell(news, monitor)

@@ -14,8 +14,8 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import deferLater
 from zope.interface import implementer
 
-from .protocol import TerminationMixin
-from .report import State, Termination
+from ..connection.report import State, Termination
+from ..connection.wrapping import TerminationMixin
 
 _CYCLE = b"abcdefghijklmnopqrstuvwxyz"
 _CHUNK = 64 * 1024

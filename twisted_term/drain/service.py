@@ -11,12 +11,11 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from ._drainer import Drainer
-from ._notify import notify
-from ._signals import signalDrain
-from .drain import DrainReport
-from .endpoints import DRAIN_TIMEOUT
-from .policy import TerminationPolicy
+from ..policy import TerminationPolicy
+from .drainer import DRAIN_TIMEOUT, Drainer
+from .report import DrainReport
+from .signals import signalDrain
+from .systemd import notify
 
 _log = Logger()
 

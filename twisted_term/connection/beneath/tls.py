@@ -23,10 +23,10 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.protocols.policies import ProtocolWrapper
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 
-from ._machine import Input
-from ._private import replaceConnection, unencryptedBytes
-from .policy import TerminationPolicy
-from .report import Outcome
+from ...policy import TerminationPolicy
+from ..machine import Input
+from ..replaced import replaceConnection, unencryptedBytes
+from ..report import Outcome
 
 _RECORDS = 1 << 15
 #: What an end beneath looks like when TLS has failed.

@@ -11,8 +11,8 @@ from typing import Any, Optional
 
 from twisted.internet.interfaces import IReactorTime
 
-from .protocol import TerminatingFactory
-from .report import Initiator, Outcome, State, Termination
+from ..connection.report import Initiator, Outcome, State, Termination
+from ..connection.wrapping import TerminatingFactory
 
 _LIVE = (State.OPEN, State.FLUSHING, State.HALF_CLOSED, State.LINGERING)
 #: Upper bounds, in seconds, of the classes of time spent in a state.

@@ -3,7 +3,7 @@ The life of a connection: one state machine, without I/O.
 
 It is a table from (state, input) to (next state, outputs), and a pair that
 the table lacks changes nothing and asks for nothing.  The shell around it
-(L{twisted_term.transport}) turns events into inputs and carries out outputs.
+(L{twisted_term.connection.transport}) turns events into inputs and carries out outputs.
 
 Why a table and not Automat: a connection's whole machine is then one
 reference, and an input one dict lookup.  C{benchmarks/machine.py} builds both

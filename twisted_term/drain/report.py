@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Optional
 
-from .report import Outcome, Termination
+from ..connection.report import Outcome, Termination
 
 
 @dataclass(frozen=True)

@@ -12,17 +12,19 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from ._listening import CarefulPort
-from ._notify import notify
-from ._waiters import Waiters
-from .drain import DrainReport, Tally
-from .interfaces import IDrainable
-from .policy import TerminationPolicy
-from .protocol import TerminatingFactory
-from .report import Termination
+from .._waiters import Waiters
+from ..connection.report import Termination
+from ..connection.wrapping import TerminatingFactory
+from ..interfaces import IDrainable
+from ..policy import TerminationPolicy
+from .port import CarefulPort
+from .report import DrainReport, Tally
+from .systemd import notify
 
 _log = Logger()
 
+#: Seconds; fits into the 30 seconds that Kubernetes gives a pod.
+DRAIN_TIMEOUT = 25.0
 #: Microseconds that systemd is asked for while the drain makes progress.
 _EXTENSION = 10_000_000
 #: A connection is new for so long (seconds), and its first request may still be
@@ -67,7 +69,7 @@ def endRequests(transport: Any) -> bool:
     # Who has a channel has loaded twisted.web; nobody else has to.
     if "twisted.web.http" not in sys.modules:
         return False
-    from .web import drainRequests
+    from ..web import drainRequests
 
     return drainRequests(transport)
 
@@ -242,4 +244,4 @@ class Drainer:
         self._later(1.0, self._tick)
 
 
-__all__ = ["Drainer", "LiveFactory", "endRequests"]
+__all__ = ["DRAIN_TIMEOUT", "Drainer", "LiveFactory", "endRequests"]

@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.error import ReactorNotRunning
 from twisted.internet.interfaces import IReactorCore
 
-from ._notify import notify
+from .systemd import notify
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _drains: WeakKeyDictionary[Any, SignalDrain] = WeakKeyDictionary()

@@ -23,16 +23,16 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import directlyProvides, implementer, providedBy
 
-from . import _kernel
-from ._discard import deliver, discard
-from ._gate import Gate, Receiver, bottom, intercept, tellHalfClose
-from ._machine import Input, Node, Output, State, step
-from ._private import unsentBytes
-from ._watch import Watch
-from ._work import Hold, isIdle
-from .interfaces import ITerminableTransport, ITerminationListener
-from .policy import TerminationPolicy
+from ..interfaces import ITerminableTransport, ITerminationListener
+from ..policy import TerminationPolicy
+from .beneath import kernel
+from .beneath.discard import deliver, discard
+from .ending import Watch
+from .gate import Gate, Receiver, bottom, intercept, tellHalfClose
+from .machine import Input, Node, Output, State, step
+from .replaced import unsentBytes
 from .report import Initiator, Outcome, Termination
+from .work import Hold, isIdle
 
 _OUTCOMES = {
     Input.ABORT: Outcome.ABORTED,
@@ -137,7 +137,7 @@ class TerminatingTransport:
     def _takeTLS(self, wrapper: Any) -> None:
         # Who has one has loaded it; nobody else has to.
         if "twisted.protocols.tls" in sys.modules:
-            from ._tls import layersOf
+            from .beneath.tls import layersOf
 
             self._tls = layersOf(wrapper, self, self._halfCloseBelow)
 
@@ -614,7 +614,7 @@ class TerminatingTransport:
         skt = self._handle()
         self._gate.receiver = Receiver(self, None)
         if skt is not None:
-            _kernel.reset(skt)
+            kernel.reset(skt)
         if self._tls is not None:
             self._tls.abort()
         abort = getattr(self._below, "abortConnection", None)
@@ -628,8 +628,8 @@ class TerminatingTransport:
     def _handle(self) -> object:
         return getattr(self.wrapped, "socket", None)
 
-    def _sendQueue(self) -> Optional[_kernel.SendQueue]:
-        return _kernel.sendQueue(self._handle(), self._finSent)
+    def _sendQueue(self) -> Optional[kernel.SendQueue]:
+        return kernel.sendQueue(self._handle(), self._finSent)
 
     def _unsent(self) -> int:
         encrypted = unsentBytes(self._below)

@@ -15,11 +15,11 @@ from twisted.python.usage import Options as BaseOptions
 from twisted.python.usage import UsageError
 from zope.interface import implementer
 
+from ..drain.drainer import DRAIN_TIMEOUT
+from ..drain.service import DrainingService
+from ..policy import TerminationPolicy, parseLimit
+from ..status.monitor import Monitor
 from .demo import DemoFactory
-from .endpoints import DRAIN_TIMEOUT
-from .monitor import Monitor
-from .policy import TerminationPolicy, parseLimit
-from .service import DrainingService
 
 _DEFAULT_LISTEN = "tcp:8023:interface=127.0.0.1"
 _DEFAULT_STATUS = "tcp:8024:interface=127.0.0.1"
@@ -235,7 +235,7 @@ def _statusService(
     # twisted.web is loaded for who asks for it.
     from twisted.web.server import Site
 
-    from .status import StatusResource
+    from ..status.resource import StatusResource
 
     site = Site(StatusResource(monitor, lambda: not served.draining))
     site.noisy = False

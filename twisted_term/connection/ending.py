@@ -9,9 +9,9 @@ from typing import Callable, Optional, Protocol, Union
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from ._kernel import SendQueue
-from ._machine import Input, Node, State
-from .policy import TerminationPolicy
+from ..policy import TerminationPolicy
+from .beneath.kernel import SendQueue
+from .machine import Input, Node, State
 
 #: Progress is looked for so many times in the shortest limit, so that what
 #: expires does so between one and one and an eighth of its limit.

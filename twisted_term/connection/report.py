@@ -12,7 +12,7 @@ from typing import Optional
 from twisted.internet.error import ConnectionAborted
 from twisted.python.failure import Failure
 
-from ._machine import State
+from .machine import State
 
 
 class Outcome(Enum):

@@ -14,8 +14,8 @@ from importlib.resources import files
 from string import Template
 from typing import Any
 
+from ..connection.report import Initiator, Outcome
 from .monitor import Ended, Monitor
-from .report import Initiator, Outcome
 
 _HTML = files(__package__).joinpath("status.html").read_text("utf-8")
 _TEMPLATE = Template(_HTML)

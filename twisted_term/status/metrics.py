@@ -18,8 +18,8 @@ from prometheus_client.core import (
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from ..connection.report import Initiator, Outcome
 from .monitor import BOUNDS, Monitor
-from .report import Initiator, Outcome
 
 
 class MonitorCollector(Collector):

@@ -26,8 +26,8 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IReadDescriptor
 from zope.interface import directlyProvides, providedBy
 
-from ._kernel import isTCP
-from ._waiters import Waiters
+from .._waiters import Waiters
+from ..connection.beneath.kernel import isTCP
 
 #: At most so many rounds of accepting, of which each takes what there is.
 _ROUNDS = 1000

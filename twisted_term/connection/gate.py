@@ -19,7 +19,7 @@ from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
 from zope.interface import alsoProvides, implementer
 
-from ._machine import Input
+from .machine import Input
 
 
 class Receiver:

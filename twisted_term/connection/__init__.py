@@ -1,0 +1,3 @@
+"""
+One connection, from the first byte to the report on its end.
+"""

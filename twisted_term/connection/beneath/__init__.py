@@ -1,0 +1,3 @@
+"""
+What lies beneath a connection: the kernel, descriptors, TLS.
+"""

@@ -1,0 +1,3 @@
+"""
+All connections of a server, and how they end together.
+"""

@@ -1,0 +1,3 @@
+"""
+C{twistd termserver}, the demo.
+"""
