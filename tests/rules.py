@@ -10,14 +10,17 @@ from typing import Optional
 from twisted_term.connection.machine import Input, Node, Output, State, step
 
 _TIMERS = {Output.FLUSH, Output.WATCH_HALF_CLOSED, Output.LINGER, Output.AWAIT_ACK}
-_PEER_FIN = (Input.PEER_FIN, Input.PEER_FIN_HALF)
+_PEER_FIN = (Input.PEER_FIN, Input.PEER_FIN_HALF, Input.PEER_GONE)
+#: After these, nobody can take what work in flight would send.
+_NO_MORE_WORK = (Input.PEER_GONE, Input.TLS_FAILED)
+_CLOSING = (Input.LOSE, Input.TLS_FAILED)
 
 
 class Rules:
     """
     @ivar asked: somebody has asked for an end: the application, or a peer
         whose FIN finds a protocol that cannot half-close.
-    @ivar closing: more than a half-close.
+    @ivar closing: the application has closed, more than half.
     @ivar finAsked: FIN may go out, for the work in flight is done.
     @ivar finSent: it is out.
     @ivar peerFin: the peer's has been seen.
@@ -52,7 +55,7 @@ class Rules:
             return State.ABORTED
         lingering = self.state is State.LINGERING
         if (
-            event is Input.LOST
+            event in (Input.LOST, Input.CLOSE)
             or (event is Input.ACKNOWLEDGED and lingering and self.peerFin)
             or (event is Input.LINGER_EXPIRED and lingering and not self.peerFin)
         ):
@@ -67,18 +70,26 @@ class Rules:
         if end is not None:
             if event is Input.LOST:
                 return set()
+            if event is Input.CLOSE:
+                return {Output.DROP}
             return {Output.RESET if end is State.ABORTED else Output.CLOSE}
         if event is Input.WORK_DONE and self.state is State.FLUSHING:
-            return {Output.SEND_FIN}
-        if self.closing:  # the application is told of nothing more
+            return set() if self.finAsked else {Output.SEND_FIN}
+        if event in _PEER_FIN and self.peerFin:  # TLS tells of two
             return set()
-        if event is Input.LOSE and not self.peerFin:
-            return {Output.DISCARD}
-        if event is Input.FIN_SENT and self.finAsked and not self.finSent:
-            return {Output.TELL_WRITE_LOST}
-        if event is Input.PEER_FIN_HALF and not self.peerFin:
-            return {Output.TELL_READ_LOST}
-        return set()
+        working = not self.finAsked and not self.finSent
+        found = set()
+        if event in _NO_MORE_WORK and working:
+            found.add(Output.STOP_WORK)
+        if self.closing:  # the application is told of nothing more
+            return found
+        if event in _CLOSING and not self.peerFin:
+            found.add(Output.DISCARD)
+        if event is Input.FIN_SENT and self.asked and not self.finSent:
+            found.add(Output.TELL_WRITE_LOST)
+        if event is Input.PEER_FIN_HALF:
+            found.add(Output.TELL_READ_LOST)
+        return found
 
     def _happened(self, event: Input) -> None:
         self.end = self._ends(event)
@@ -86,16 +97,16 @@ class Rules:
             self.cause = event
         elif event is Input.LOSE_WRITE:
             self.asked = True
-        elif event is Input.LOSE:
+        elif event in _CLOSING:
             self.asked = self.closing = True
         elif event is Input.WORK_DONE:
             self.finAsked = self.finAsked or self.asked
         elif event is Input.FIN_SENT:
-            self.finSent = self.finAsked
+            self.finSent = self.asked
         elif event in _PEER_FIN and not self.peerFin:
             self.peerFin = True
-            if event is Input.PEER_FIN and not self.asked:
-                self.asked = self.closing = True
+            if event is not Input.PEER_FIN_HALF:
+                self.asked = True
 
     def check(self, node: Node, event: Input) -> Node:
         """
@@ -123,6 +134,7 @@ class Rules:
         # Whatever is waited for is bounded.
         changed = before != (self.state, self.peerFin and self.finSent)
         bounded = changed and self.state is not State.OPEN
+        bounded = bounded or Output.STOP_WORK in outputs
         assert bool(outputs & _TIMERS) == bounded, told
         if self.asked:
             assert step(after, Input.FLUSH_EXPIRED)[0].ended, told

@@ -20,6 +20,7 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SynchronousTestCase
 
 from twisted_term import Outcome, TerminationPolicy
+from twisted_term.connection.beneath import bottom
 from twisted_term.connection.beneath import discard as _discard
 
 from .certificates import context, serverOptions
@@ -79,7 +80,7 @@ class DoReadTests(SynchronousTestCase):
         self.below: Any = Below()
 
     def _discard(self, small: bool = False) -> None:
-        _discard.discard(self.below, self.counts.append, small)
+        self.doRead: Any = _discard.discarding(self.below, self.counts.append, small)
 
     def test_counts(self) -> None:
         """
@@ -87,7 +88,7 @@ class DoReadTests(SynchronousTestCase):
         """
         self.client.sendall(b"u" * 1000)
         self._discard()
-        self.assertIsNone(self.below.doRead())
+        self.assertIsNone(self.doRead())
         self.assertEqual(self.counts, [1000])
         self.assertFalse(any(_discard._NOWHERE))
 
@@ -98,13 +99,13 @@ class DoReadTests(SynchronousTestCase):
         """
         self.client.sendall(b"u" * 1000)
         self._discard(small=True)
-        self.below.doRead()
-        self.below.doRead()
+        self.doRead()
+        self.doRead()
         self.assertEqual(self.counts, [600, 400])
         self.below.bufferSize = 1 << 40
         self.client.sendall(b"u")
         self._discard(small=True)
-        self.below.doRead()
+        self.doRead()
         self.assertEqual(self.counts, [600, 400, 1])
 
     def test_nothing(self) -> None:
@@ -113,7 +114,7 @@ class DoReadTests(SynchronousTestCase):
         """
         self.server.setblocking(False)
         self._discard()
-        self.assertIsNone(self.below.doRead())
+        self.assertIsNone(self.doRead())
         self.assertEqual(self.counts, [])
 
     def test_fin(self) -> None:
@@ -122,7 +123,7 @@ class DoReadTests(SynchronousTestCase):
         """
         self._discard()
         self.client.shutdown(socket.SHUT_WR)
-        self.assertIs(self.below.doRead(), CONNECTION_DONE)
+        self.assertIs(self.doRead(), CONNECTION_DONE)
 
     def test_reset(self) -> None:
         """
@@ -132,16 +133,7 @@ class DoReadTests(SynchronousTestCase):
         zero = struct.pack("ii", 1, 0)
         self.client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, zero)
         self.client.close()
-        self.assertIs(self.below.doRead(), CONNECTION_LOST)
-
-    def test_deliver(self) -> None:
-        """
-        It can be taken back, and more than once.
-        """
-        self._discard()
-        _discard.deliver(self.below)
-        _discard.deliver(self.below)
-        self.assertFalse(hasattr(self.below, "doRead"))
+        self.assertIs(self.doRead(), CONNECTION_LOST)
 
     def test_others(self) -> None:
         """
@@ -153,7 +145,7 @@ class DoReadTests(SynchronousTestCase):
         for other in (ours, None):
             self.below.socket = other
             self._discard()
-            self.assertFalse(hasattr(self.below, "doRead"))
+            self.assertIsNone(self.doRead)
 
 
 class DiscardTests(SocketTestCase):
@@ -166,7 +158,7 @@ class DiscardTests(SocketTestCase):
         def received(server: Any, data: bytes) -> None:
             server.transport.write(b"a")
             server.transport.loseConnection()
-            self.below = server.transport._below
+            self.below = bottom(server.transport.wrapped)
             self.received.append(data)
             self.kernel = "doRead" in vars(self.below)
 

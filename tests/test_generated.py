@@ -38,7 +38,8 @@ from twisted_term import (
     TerminatingServerEndpoint,
     TerminationPolicy,
 )
-from twisted_term.connection.machine import Input, Node
+from twisted_term.connection import shell
+from twisted_term.connection.machine import Input, Node, Step, step
 from twisted_term.interfaces import ITerminationListener
 from twisted_term.policy import policyOptions
 from twisted_term.termserver.demo import DemoFactory, payload
@@ -214,15 +215,14 @@ class Run:
             reactor.iterate(0.001)
         self.application = built.pop()
         self.transport = self.application.transport
-        self._input, self.transport._input = self.transport._input, self._observe
 
-    def _observe(self, event: Input) -> None:
+    def observe(self, node: Node, event: Input) -> Step:
         """
-        The machine's inputs are checked on the way, against the rules.
+        The machine's step, which is checked on the way, against the rules.
         """
-        assert self.transport._node is self._node
+        assert node is self._node
         self._node = self.rules.check(self._node, event)
-        self._input(event)
+        return step(node, event)
 
     # What is known.
 
@@ -514,6 +514,7 @@ class SocketTests(PrivateReactorTests):
         self.halfCloseable = halfCloseable
         before = sockets()
         run = Run(self.reactor, self.factory, self.port)
+        self.patch(shell, "step", run.observe)
         for (call, *arguments), turns in steps:
             call(run, *arguments)
             if turns:

@@ -20,8 +20,9 @@ from twisted.internet.tcp import Server
 from twisted.internet.threads import deferToThread
 
 from twisted_term import Outcome, State, TerminatingTransport, TerminationPolicy
-from twisted_term.connection.ending import Watch
+from twisted_term.connection.ending import Ending
 from twisted_term.connection.gate import Gate
+from twisted_term.connection.shell import Connection
 
 from .support import SECONDS, Recorder, SocketTestCase, receive, sockets
 
@@ -31,7 +32,7 @@ _POLICY = TerminationPolicy(flushTimeout=1.0, lingerTime=1.0, lingerIdle=1.0)
 # More than both kernels take for a client with the options below, and 500 MB
 # in all.
 _DATA = b"x" * 1_000_000
-_KINDS = (Recorder, TerminatingTransport, Gate, Watch, Server)
+_KINDS = (Recorder, TerminatingTransport, Gate, Connection, Ending, Server)
 
 
 def connect(port: int, request: bytes) -> socket.socket:

@@ -629,7 +629,12 @@ class WrapperTests(TLSTestCase):
 
         class Watched(Answering):
             def answer(self) -> None:
-                found.extend(map(weakref.ref, (self.transport, self.transport._tls)))
+                found.extend(
+                    map(
+                        weakref.ref,
+                        (self.transport, self.transport._connection._beneath),
+                    )
+                )
                 super().answer()
 
         def client() -> None:

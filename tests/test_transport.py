@@ -25,6 +25,7 @@ from twisted_term import (
     TerminatingTransport,
     TerminationPolicy,
 )
+from twisted_term.connection.beneath import kernel
 from twisted_term.connection.beneath.kernel import SendQueue
 
 
@@ -135,10 +136,15 @@ class TransportTestCase(SynchronousTestCase):
         self.transport = TerminatingTransport(
             self.wire, self.application, self.policy, self.clock
         )
-        self.patch(TerminatingTransport, "_sendQueue", lambda _: self.wire.queue)
+        self.patch(kernel, "sendQueue", lambda skt, finSent: self.wire.queue)
+        self.patch(kernel, "unacknowledged", self._unacknowledged)
         self.application.makeConnection(self.transport)
         self.reports: list[Any] = []
         self.transport.whenTerminated().addCallback(self.reports.append)
+
+    def _unacknowledged(self, skt: object, finSent: bool) -> Optional[int]:
+        queue = self.wire.queue
+        return None if queue is None else queue.unacknowledged
 
     @property
     def below(self) -> Any:

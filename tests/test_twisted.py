@@ -20,7 +20,7 @@ DEVIATIONS: dict[str, str] = {
     "test_addresses": "it asserts the repr() of Twisted's own transport class",
     "test_serverAddressTCP4": "it compares the repr() of the transport",
     "test_serverAddressTCP6": "it compares the repr() of the transport",
-    "test_resumeProducing": "the reactor reads the wrapped transport, not the wrapper",
+    "test_resumeProducingWhileDisconnecting": "a lingering close goes on reading",
 }
 
 

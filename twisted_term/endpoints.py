@@ -15,6 +15,7 @@ from twisted.internet.interfaces import (
 )
 from zope.interface import implementer
 
+from .connection.beneath import prepare
 from .connection.wrapping import TerminatingFactory, handOut
 from .drain.drainer import DRAIN_TIMEOUT, Drainer, LiveFactory
 from .drain.signals import signalDrain
@@ -55,6 +56,7 @@ class TerminatingServerEndpoint:
         self.drainTimeout = drainTimeout
         self._reactor = reactor
         self._drainer()  # checks the time
+        prepare()
 
     def _drainer(self) -> Drainer:
         return Drainer(self._reactor, self.drainTimeout)
@@ -111,6 +113,7 @@ class TerminatingClientEndpoint:
     def __init__(self, endpoint: Any, policy: Optional[TerminationPolicy] = None):
         self.endpoint = endpoint
         self.policy = policy
+        prepare()
 
     def connect(self, factory: Any) -> Deferred[Any]:
         """
@@ -122,7 +125,7 @@ class TerminatingClientEndpoint:
             return self.endpoint.connect(factory)
         wrapped = TerminatingFactory(factory, self.policy)
         connecting: Deferred[Any] = self.endpoint.connect(wrapped)
-        return connecting.addCallback(handOut)
+        return connecting.addCallback(handOut, wrapped)
 
 
 __all__ = ["TerminatingClientEndpoint", "TerminatingServerEndpoint"]

@@ -73,6 +73,16 @@ class ITerminableTransport(ITransport, Interface):
         behind it.
         """
 
+    def closeConnection() -> None:
+        """
+        Close now, and wait for nothing: neither for work in flight, nor for
+        the peer.  What this process has not given to the kernel is lost, and
+        counted in the report; what the kernel has goes out as it can, with FIN
+        behind it (close(2); C{tcp_close}, net/ipv4/tcp.c).  It is no reset,
+        unless something has arrived that was not read: then the kernel sends
+        one (RFC 2525, 2.17).  Over TLS, no close_notify is sent.
+        """
+
     def abortConnection() -> None:
         """
         Abortive close: discard unsent data and send RST now (RFC 9293,

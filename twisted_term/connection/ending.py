@@ -1,191 +1,334 @@
 """
-The bounds on a connection that is ending: one timer for each.
+What an end is made of: how it was begun and by whom, what bounds it, what has
+become of the bytes, and the report on it.
+
+An open connection has none of it.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Callable, Optional, Protocol, Union
+from typing import Any, Callable, Optional, Union
 
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IDelayedCall
+from twisted.python.failure import Failure
 
-from ..policy import TerminationPolicy
 from .beneath.kernel import SendQueue
 from .machine import Input, Node, State
+from .report import Initiator, Outcome, Termination
+from .sweep import Look, sweepOf
 
-#: Progress is looked for so many times in the shortest limit, so that what
+#: Progress is looked for so many times in the limit that applies, so that what
 #: expires does so between one and one and an eighth of its limit.
 _LOOKS = 8
 #: The first pause, and the longest one, between two looks (seconds); a pause
 #: is twice the one before.  Most connections end before the first look.
-_FIRST, _LONGEST = 0.1, 60.0
+_FIRST, _LONGEST, _SHORTEST = 0.1, 60.0, 0.001
 #: While nothing but the last acknowledgement is awaited, there is no event to
 #: wait for: the kernel reports hang-up from the peer's FIN on (tcp_poll,
 #: net/ipv4/tcp.c).  So the queue is looked at, at first often.
-_FIRST_ACK, _LONGEST_ACK = 0.005, 0.25
+_FIRST_ACK = 0.005
+#: No more than this share of a pause counts beyond the pause: Twisted's clock
+#: is the wall's, and a step of it is not the peer's silence.
+_SLACK = 1.25
+
+_OUTCOMES = {
+    Input.CLOSE: Outcome.CLOSED,
+    Input.ABORT: Outcome.ABORTED,
+    Input.DEADLINE: Outcome.DEADLINE_EXPIRED,
+    Input.HANDSHAKE_EXPIRED: Outcome.TLS_FAILED,
+    Input.FLUSH_EXPIRED: Outcome.FLUSH_EXPIRED,
+    Input.LINGER_EXPIRED: Outcome.LINGER_EXPIRED,
+}
+_BY_PEER = frozenset(
+    [
+        Input.PEER_FIN,
+        Input.PEER_FIN_HALF,
+        Input.PEER_GONE,
+        Input.TLS_FAILED,
+        Input.LOST,
+    ]
+)
 
 
-class Watched(Protocol):
+class Ending:
     """
-    What a L{Watch} needs of the transport that it watches.
+    One connection's end, from the first thing that begins it to the report.
+
+    @ivar outcome: how it has ended, once that is known.
+    @ivar reason: what was raised, if that has brought the end.
+    @ivar known: what the kernel has said before the socket was gone: bytes
+        that are unacknowledged or unsent, and whether it has given up.
+    @ivar written: bytes that were written in all, as far as known.
     """
 
-    policy: TerminationPolicy
-    _node: Node
-    _readPaused: bool
+    __slots__ = (
+        "_acknowledged",
+        "_arrival",
+        "_connection",
+        "_deadline",
+        "_initiator",
+        "_look",
+        "_looked",
+        "_most",
+        "_owed",
+        "_pause",
+        "_peerFinAt",
+        "_progress",
+        "_seconds",
+        "_settled",
+        "_since",
+        "_steady",
+        "_sweep",
+        "_writtenBefore",
+        "bytesDiscarded",
+        "known",
+        "outcome",
+        "reason",
+        "writesDropped",
+        "written",
+    )
 
-    def _sendQueue(self) -> Optional[SendQueue]: ...
-    def _unsent(self) -> int: ...
-    def _checkWork(self) -> None: ...
-    def _input(self, event: Input) -> None: ...
-    def _vanished(self) -> None: ...
+    def __init__(self, connection: Any, initiator: Initiator) -> None:
+        self._connection = connection
+        self._initiator = initiator
+        self._since: float = connection.since
+        self._seconds: dict[State, float] = {}
+        self._peerFinAt: Optional[float] = None
+        self._writtenBefore: Optional[int] = None
+        self._deadline: Optional[IDelayedCall] = None
+        self._look: Optional[Look] = None
+        self.outcome: Optional[Outcome] = None
+        self.reason: Optional[Failure] = None
+        self.known: Optional[tuple[int, bool]] = None
+        self.written: Optional[int] = None
+        self.bytesDiscarded = self.writesDropped = 0
+        self._sweep = sweepOf(connection.clock)
+        self._sweep.atStop(self)
 
+    @staticmethod
+    def beginner(event: Input) -> Initiator:
+        """
+        Whose doing it is that an end begins with C{event}.
+        """
+        return Initiator.PEER if event in _BY_PEER else Initiator.LOCAL
 
-class Watch:
-    """
-    Watches one ending connection through its states, and tells it what has
-    expired.
+    def enter(self, before: Node, after: Node, event: Input) -> None:
+        """
+        The machine has moved.
+        """
+        now = self._connection.clock.seconds()
+        if after.peerDone and not before.peerDone and not after.ended:
+            self._peerFinAt = sum(self._seconds.values()) + now - self._since
+            self._writtenBefore = self._connection.written()
+        state = before.state
+        if state is not after.state:
+            seconds = self._seconds
+            seconds[state] = seconds.get(state, 0.0) + now - self._since
+            self._since = now
+        if after.ended:
+            self.rest()
+            self.outcome = _OUTCOMES.get(event, self.outcome or Outcome.CLEAN)
 
-    @ivar _owed: are bytes unacknowledged?
-    @ivar _progress: when that, or what is acknowledged, last changed.
-    @ivar _settled: when all was found to be acknowledged.
-    @ivar _arrival: when bytes last arrived.
-    """
+    # The deadline of terminate().
 
-    def __init__(self, transport: Watched, clock: IReactorTime) -> None:
-        self._transport = transport
-        self._clock = clock
-        self._call: Optional[IDelayedCall] = None
-        self._acknowledged: Optional[int] = None
-        self._owed: Optional[bool] = None
-        self._arrival = 0.0
-        self._longest = min(_LONGEST, max(transport.policy.shortest / _LOOKS, 0.001))
+    def expectEnd(self, seconds: float) -> None:
+        """
+        Reset when it has not come within so many seconds.
+        """
+        self._forgetDeadline()
+        clock = self._connection.clock
+        self._deadline = clock.callLater(seconds, self._deadlineReached)
+
+    def _deadlineReached(self) -> None:
+        self._deadline = None
+        self._connection.input(Input.DEADLINE)
+
+    def _forgetDeadline(self) -> None:
+        deadline, self._deadline = self._deadline, None
+        if deadline is not None:
+            deadline.cancel()
+
+    # The bounds of each state.
 
     def begin(self) -> None:
         """
         The connection has entered a state that is bounded.
         """
-        now = self._clock.seconds()
-        self._progress = self._settled = now
-        self._pause = _FIRST
-        if self._transport._node is Node.LAST_ACK:
-            self._longest = min(_LONGEST_ACK, self._longest)
-            self._pause = _FIRST_ACK
-        self._schedule(now, min(self._pause, self._longest))
+        if self._look is None:
+            self._look = Look(self._see)
+            self._steady = 0.0
+            self._acknowledged: Optional[int] = None
+            self._owed: Optional[bool] = None
+            self._arrival = 0.0
+        else:
+            self._steady = self._now()
+        self._looked = self._connection.clock.seconds()
+        self._progress = self._settled = self._steady
+        last = self._connection.node is Node.LAST_ACK
+        self._pause = _FIRST_ACK if last else _FIRST
+        limits = [limit for _, limit, _ in self._limits()]
+        self._wait(min([self._pause, *(limit / _LOOKS for limit in limits)]))
 
-    def stop(self) -> None:
+    def rest(self) -> None:
         """
-        The end has come.
+        Nothing is bounded any more.
         """
-        call, self._call = self._call, None
-        if call is not None:
-            call.cancel()
+        look, self._look = self._look, None
+        if look is not None:
+            self._sweep.forget(look)
 
     def arrived(self) -> None:
         """
-        Bytes have arrived.
+        Bytes have arrived; or the application reads again, and silence counts
+        anew.
         """
-        self._arrival = self._clock.seconds()
+        if self._look is not None:
+            self._arrival = self._now()
 
-    def _schedule(self, now: float, pause: float) -> None:
-        # What is due sooner may stay: a look too many does no harm, and the
-        # states of a connection that ends well follow each other fast.
-        if self._call is None:
-            self._call = self._clock.callLater(pause, self._look)
-        elif self._call.getTime() > now + pause:
-            self._call.reset(pause)
+    def _now(self) -> float:
+        elapsed: float = self._connection.clock.seconds() - self._looked
+        return self._steady + min(max(elapsed, 0.0), self._most)
 
-    def _look(self) -> None:
+    def _wait(self, pause: float) -> None:
+        assert self._look is not None
+        pause = max(pause, _SHORTEST)
+        self._most = pause * _SLACK
+        self._sweep.want(self._look, pause)
+
+    def _see(self) -> None:
         """
         See what has expired, and when to look again.
         """
-        self._call = None
-        transport = self._transport
-        node = transport._node
-        if node.flushing:
-            transport._checkWork()
-            if transport._node is not node:
+        connection = self._connection
+        node = connection.node
+        if node.working:
+            connection.checkWork()
+            if connection.node is not node:
                 return
-        now = self._clock.seconds()
-        queue = transport._sendQueue()
+        self._steady = now = self._now()
+        self._looked = connection.clock.seconds()
+        queue = connection.queue()
         self._note(queue, now)
-        if queue is not None and queue.gone and node.peerDone and self._owed:
-            transport._vanished()
+        gone = queue is not None and queue.gone
+        if gone and node.peerDone and self._owed:
+            connection.vanished()
             return
-        if self._owed:
-            found = self._expires(
-                self._progress, transport.policy.flushTimeout, now, Input.FLUSH_EXPIRED
-            )
+        if node is Node.LAST_ACK and not self._owed:
+            connection.input(Input.ACKNOWLEDGED)
+            return
+        left = math.inf
+        for since, limit, event in self._limits():
+            if since + limit - now <= 0:
+                if gone:
+                    # A reset that the reactor has not told of, as uvloop's
+                    # may not.
+                    connection.vanished()
+                else:
+                    connection.input(event)
+                return
+            left = min(left, since + limit - now)
+        self._pause = min(self._pause * 2, _LONGEST)
+        if self._owed or node.flushing:
+            limits = [limit for _, limit, _ in self._limits()]
+            pause = min([self._pause, *(limit / _LOOKS for limit in limits)])
         else:
-            found = _BOUNDS[node.state](self, now)
-        if isinstance(found, Input):
-            if queue is not None and queue.gone and found is not Input.ACKNOWLEDGED:
-                # A reset that the reactor has not told of, as uvloop's may not.
-                transport._vanished()
-            else:
-                transport._input(found)
-            return
-        self._pause = min(self._pause * 2, self._longest)
-        # With nothing owed, only what arrives can make a difference, and that
-        # puts the end off; with work in flight, it may come to be owed.
-        pause = self._pause if self._owed or node.flushing else _LONGEST
-        self._schedule(now, min(pause, found))
+            # With nothing owed, only what arrives can make a difference, and
+            # that puts the end off.
+            pause = _LONGEST
+        # The last look but one is at half of the time: see _SLACK.
+        self._wait(min(pause, left / 2 if left > _FIRST else left))
 
     def _note(self, queue: Optional[SendQueue], now: float) -> None:
         if queue is not None:
             acknowledged, owed = queue.acknowledged, queue.unacknowledged > 0
         else:  # what leaves our own buffer is all that can be seen
-            unsent = self._transport._unsent()
+            unsent = self._connection.unsent()
             acknowledged, owed = -unsent, unsent > 0
-        if owed != self._owed or acknowledged != self._acknowledged:
-            if self._owed is not None:
-                self._progress = now
+        # When nothing was owed, the one number more is our FIN.
+        changed = owed != self._owed or (owed and acknowledged != self._acknowledged)
+        if changed and self._owed is not None:
+            self._progress = now
             if not owed:
                 self._settled = now
-            self._owed, self._acknowledged = owed, acknowledged
+        self._owed, self._acknowledged = owed, acknowledged
 
-    def _expires(
-        self, since: float, limit: Optional[float], now: float, event: Input
-    ) -> Union[Input, float]:
+    def _limits(self) -> list[tuple[float, float, Input]]:
         """
-        C{event} if the limit is reached, else the seconds left.
+        What is bounded now: since when, for how long, and what expires.
         """
-        if limit is None:
-            return math.inf
-        left = since + limit - now
-        # The least that a clock is sure to show.
-        return event if left <= 0 else max(left, 0.001)
+        policy = self._connection.policy
+        if self._owed:
+            limits = [(self._progress, policy.flushTimeout, Input.FLUSH_EXPIRED)]
+        else:
+            limits = _BOUNDS[self._connection.node.state](self, policy)
+        return [found for found in limits if found[1] is not None]
 
-    # The bound of each state while the peer owes no acknowledgement.
+    # The bounds of each state while the peer owes no acknowledgement.
 
-    def _flushing(self, now: float) -> Union[Input, float]:
-        limit = self._transport.policy.workTimeout
-        return self._expires(self._progress, limit, now, Input.FLUSH_EXPIRED)
+    def _flushing(self, policy: Any) -> list[Any]:
+        return [(self._progress, policy.workTimeout, Input.FLUSH_EXPIRED)]
 
-    def _halfClosed(self, now: float) -> Union[Input, float]:
-        since = max(self._arrival, self._settled)
-        policy = self._transport.policy
+    def _halfClosed(self, policy: Any) -> list[Any]:
         # Where reading is paused the silence is the application's own.
-        paused = self._transport._readPaused
+        paused = self._connection.readPaused
         limit = policy.workTimeout if paused else policy.halfCloseIdle
-        return self._expires(since, limit, now, Input.FLUSH_EXPIRED)
+        since = max(self._arrival, self._settled)
+        return [(since, limit, Input.FLUSH_EXPIRED)]
 
-    def _lingering(self, now: float) -> Union[Input, float]:
-        if self._transport._node is Node.LAST_ACK:
-            return Input.ACKNOWLEDGED
-        policy, event = self._transport.policy, Input.LINGER_EXPIRED
-        idleSince = max(self._arrival, self._settled)
-        found = (
-            self._expires(self._settled, policy.lingerTime, now, event),
-            self._expires(idleSince, policy.lingerIdle, now, event),
+    def _lingering(self, policy: Any) -> list[Any]:
+        since = max(self._arrival, self._settled)
+        return [
+            (self._settled, policy.lingerTime, Input.LINGER_EXPIRED),
+            (since, policy.lingerIdle, Input.LINGER_EXPIRED),
+        ]
+
+    # The end itself.
+
+    def stopped(self) -> None:
+        """
+        The reactor stops: whoever is neither read nor written is not told.
+        """
+        self._connection.vanished()
+
+    def report(
+        self,
+        reason: Failure,
+        outcome: Outcome,
+        closeNotify: tuple[Optional[bool], Optional[bool]],
+    ) -> Termination:
+        """
+        The connection is no more.
+        """
+        self.rest()
+        self._forgetDeadline()
+        self._sweep.leave(self)
+        count = None if self.known is None else self.known[0]
+        afterFin = None
+        if self._writtenBefore is not None and self.written is not None:
+            afterFin = max(0, self.written - self._writtenBefore)
+        self._connection = None
+        return Termination(
+            outcome=outcome,
+            initiator=self._initiator,
+            delivered=None if count is None else count == 0,
+            bytesUnacknowledged=count,
+            bytesDiscarded=self.bytesDiscarded,
+            writesDropped=self.writesDropped,
+            seconds=self._seconds,
+            reason=reason,
+            closeNotifySent=closeNotify[0],
+            closeNotifyReceived=closeNotify[1],
+            peerFin=self._peerFinAt,
+            bytesAfterPeerFin=afterFin,
         )
-        return event if event in found else min(found)  # type: ignore[type-var]
 
 
-_BOUNDS: dict[State, Callable[[Watch, float], Union[Input, float]]] = {
-    State.FLUSHING: Watch._flushing,
-    State.HALF_CLOSED: Watch._halfClosed,
-    State.LINGERING: Watch._lingering,
+_Bound = Callable[[Ending, Any], list[tuple[float, Union[float, None], Input]]]
+_BOUNDS: dict[State, _Bound] = {
+    State.FLUSHING: Ending._flushing,
+    State.HALF_CLOSED: Ending._halfClosed,
+    State.LINGERING: Ending._lingering,
 }
 
-__all__ = ["Watch", "Watched"]
+__all__ = ["Ending"]

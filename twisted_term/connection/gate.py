@@ -1,162 +1,198 @@
 """
-What stands between a wrapped transport and the application's protocol.
+Who stands before the application, for what the transport tells it.
 """
 
 from __future__ import annotations
 
-import sys
+import os
 from operator import attrgetter
-from typing import Any, Callable, Optional
+from typing import Any, Protocol
 
-from twisted.internet.interfaces import (
-    IHalfCloseableProtocol,
-    IHandshakeListener,
-    ILoggingContext,
-    IProtocol,
-)
+from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import connectionDone
 from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
-from zope.interface import alsoProvides, implementer
 
-from .machine import Input
+from ..standin import StandIn
+from .replaced import Replaced, replace
 
 
-class Receiver:
+class Told(Protocol):
     """
-    Takes incoming bytes in the application's stead, and counts them.
+    What a L{Gate} tells of a connection.
     """
 
-    def __init__(self, transport: Any, deliver: Optional[Callable[[], Any]]) -> None:
-        self._transport = transport
-        self._deliver = deliver
+    def peerFin(self) -> None: ...
+    def finSent(self) -> None: ...
+    def finished(self, reason: Failure) -> None: ...
+    def arrived(self, count: int) -> None: ...
+    def discarded(self, count: int) -> None: ...
+
+
+class Noting:
+    """
+    Receives in the application's stead, and says when something arrives.
+    """
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
 
     def dataReceived(self, data: bytes) -> None:
-        self._transport._arrived(len(data), self._deliver is None)
-        if self._deliver is not None:
-            self._deliver().dataReceived(data)
+        self._gate.connection.arrived(len(data))
+        self._gate.application.dataReceived(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._gate.application, name)
 
 
-@implementer(IProtocol, IHalfCloseableProtocol, ILoggingContext)
-class Gate:
+class Discarding:
     """
-    What the wrapped transport has for a protocol: it stands before the
-    application.
+    Receives in the application's stead, and drops it.
     """
 
-    factory = None
-    # A property over a C function: reads go to whoever receives them now
-    # without a Python frame, and see a replaced method of the application.
-    dataReceived: Any = property(attrgetter("receiver.dataReceived"))
+    def __init__(self, connection: Told) -> None:
+        self._connection = connection
 
-    transport: Any = None
+    def dataReceived(self, data: bytes) -> None:
+        self._connection.discarded(len(data))
+
+    def fileDescriptorReceived(self, descriptor: int) -> None:
+        # Whoever is given one has to close it (IFileDescriptorReceiver).
+        os.close(descriptor)
+
+
+class Gate(StandIn):
+    """
+    Stands in for the application, before a transport.
+
+    Twisted's transports, and what is around them, look for interfaces and
+    attributes on a protocol; those of the application are found here by the
+    rule of L{StandIn}.  Only what begins and ends is told to the connection,
+    and what is received goes to whoever receives it now.
+
+    @ivar receiver: who that is: the application, or one of the above.
+    @ivar connection: C{None} before the connection is made, and after its end.
+    """
+
+    __slots__ = ("connection", "receiver")
+    _adds = (IHalfCloseableProtocol,)
+
+    connection: Any
+    receiver: Any
 
     def __init__(self, application: Any) -> None:
-        self.application = self.receiver = application
-        if IHandshakeListener.providedBy(application):
-            alsoProvides(self, IHandshakeListener)
+        _setSubject(self, application)
+        _setReceiver(self, application)
+        _setConnection(self, None)
 
-    def makeConnection(self, transport: object) -> None:
-        raise RuntimeError("a Gate is connected when it is made")
-
-    def connectionMade(self) -> None:
+    @property
+    def application(self) -> Any:
         """
-        Never called: the application's own C{makeConnection} is.
+        The application's protocol; may be replaced, as Twisted's can.
         """
+        return self._subject
 
-    def logPrefix(self) -> str:
-        application = self.application
-        prefix = getattr(application, "logPrefix", None)
-        return prefix() if prefix is not None else type(application).__name__
+    @application.setter
+    def application(self, application: Any) -> None:
+        if self.receiver is self._subject:
+            _setReceiver(self, application)
+        _setSubject(self, application)
 
-    def handshakeCompleted(self) -> None:
-        listener = IHandshakeListener(self.transport.protocol, None)
-        if listener is not None:
-            listener.handshakeCompleted()
+    # A property over C functions: reads go to whoever receives them now
+    # without a Python frame, and see a replaced method of the application.
+    # Who replaces the method here means that one, too.
+    dataReceived: Any = property(
+        attrgetter("receiver.dataReceived"),
+        lambda self, method: setattr(self._subject, "dataReceived", method),
+    )
+
+    @property
+    def fileDescriptorReceived(self) -> Any:
+        return self.receiver.fileDescriptorReceived
 
     def readConnectionLost(self) -> None:
-        self.transport._peerFin()
+        self.connection.peerFin()
 
     def writeConnectionLost(self) -> None:
-        self.transport._finSent = True
-        self.transport._input(Input.FIN_SENT)
+        self.connection.finSent()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self.transport._finished(reason)
+        if self.connection is not None:
+            self.connection.finished(reason)
+
+    def receives(self, receiver: Any) -> None:
+        """
+        From now on, C{receiver} is given what arrives.
+        """
+        _setReceiver(self, receiver)
+
+    def opened(self, connection: Any) -> None:
+        """
+        The connection is made.
+        """
+        _setConnection(self, connection)
+
+    def closed(self) -> None:
+        """
+        The connection has ended: leave no cycle behind.
+        """
+        _setConnection(self, None)
+        _setReceiver(self, None)
+
+
+_setSubject, _setReceiver, _setConnection = (
+    getattr(Gate, name).__set__ for name in ("_subject", "receiver", "connection")
+)
 
 
 class Own:
     """
-    The methods of a protocol itself, behind L{intercept}.
+    The methods of an application itself, behind L{intercept}.
     """
 
-    def __init__(self, protocol: Any) -> None:
-        self.dataReceived = protocol.dataReceived
-        self.connectionLost = protocol.connectionLost
+    def __init__(self, application: Any) -> None:
+        for name in _RECEIVED:
+            method = getattr(application, name, None)
+            if method is not None:
+                setattr(self, name, method)
 
 
-def intercept(protocol: Any, gate: Gate) -> None:
+_RECEIVED = ("dataReceived", "fileDescriptorReceived")
+
+
+def takePlace(gate: Gate, transport: Any) -> bool:
     """
-    Let a gate stand before a protocol that is called by others than its
-    transport, as a Conch channel, iosim, and a test with StringTransport do.
+    Let a gate stand where the application stands, or is going to stand, as the
+    protocol of its transport.
+
+    @return: C{False} if somebody else stands there.
     """
-    gate.application = gate.receiver = Own(protocol)
-    protocol.dataReceived = lambda data: gate.receiver.dataReceived(data)
-    protocol.connectionLost = gate.connectionLost
+    wraps = isinstance(transport, ProtocolWrapper)
+    name = "wrappedProtocol" if wraps else "protocol"
+    there = getattr(transport, name, None)
+    if there is not None and there is not gate.application:
+        return False
+    setattr(transport, name, gate)
+    return True
 
 
-def bottom(transport: Any) -> Any:
+def intercept(gate: Gate) -> Replaced:
     """
-    What lies beneath the wrappers around a transport, TLS among them, or
-    around a L{TerminatingTransport}.
+    Let a gate stand before an application that is called by others than its
+    transport: by a Conch channel, by a tunnel that had the connection first,
+    by iosim, and by a test with a C{StringTransport}.
     """
-    while isinstance(transport, ProtocolWrapper):
-        transport = transport.transport
-    return transport
+    application = gate.application
+    own = Own(application)
+    gate.receives(own)
+    calls: dict[str, Any] = {
+        "dataReceived": lambda data: gate.receiver.dataReceived(data),
+        "fileDescriptorReceived": lambda descriptor: (
+            gate.receiver.fileDescriptorReceived(descriptor)
+        ),
+    }
+    received = {name: call for name, call in calls.items() if hasattr(own, name)}
+    return replace(application, connectionLost=gate.connectionLost, **received)
 
 
-def isTLS(wrapper: object) -> bool:
-    """
-    Is it Twisted's TLS?  Who has one has loaded it; nobody else has to.
-    """
-    module = sys.modules.get("twisted.protocols.tls")
-    return module is not None and isinstance(wrapper, module.TLSMemoryBIOProtocol)
-
-
-def innermostTLS(protocol: Any) -> Any:
-    """
-    The last TLS among the wrappers around a protocol, or C{None}.
-    """
-    found = None
-    while isinstance(protocol, ProtocolWrapper):
-        if isTLS(protocol):
-            found = protocol
-        protocol = protocol.wrappedProtocol
-    return found
-
-
-def tellHalfClose(wrapper: Any, gate: Gate) -> None:
-    """
-    Let a wrapper, which knows nothing of half-close, pass it on: the
-    transport looks to the outermost one for it.  So do what Twisted's client
-    endpoints put around a protocol: of the interfaces that it provides they
-    pass on the last one only.
-    """
-    outermost = getattr(bottom(wrapper), "protocol", gate)
-    if not IHalfCloseableProtocol.providedBy(outermost):
-        alsoProvides(outermost, IHalfCloseableProtocol)
-    while isinstance(wrapper, ProtocolWrapper):
-        alsoProvides(wrapper, IHalfCloseableProtocol)
-        wrapper.readConnectionLost = gate.readConnectionLost  # type: ignore
-        wrapper.writeConnectionLost = gate.writeConnectionLost  # type: ignore
-        wrapper = wrapper.transport
-
-
-__all__ = [
-    "Gate",
-    "Receiver",
-    "bottom",
-    "innermostTLS",
-    "intercept",
-    "tellHalfClose",
-]
+__all__ = ["Discarding", "Gate", "Noting", "Told", "intercept", "takePlace"]

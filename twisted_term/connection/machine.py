@@ -1,9 +1,34 @@
 """
 The life of a connection: one state machine, without I/O.
 
-It is a table from (state, input) to (next state, outputs), and a pair that
-the table lacks changes nothing and asks for nothing.  The shell around it
-(L{twisted_term.connection.transport}) turns events into inputs and carries out outputs.
+A TCP connection is two streams of bytes, and each ends on its own (RFC 9293,
+3.6): ours with our FIN, the peer's with the peer's.  So the machine is two
+small ones, played together:
+
+  - B{Ours}, what we send.  It is C{OPEN}; then an end was asked for, and work
+    is in flight that still has something to send (C{WORKING}); then FIN waits
+    behind the bytes that are buffered (C{QUEUED}); then it is out (C{SENT}).
+  - B{The peer's}, what we receive.  It is delivered until the peer's FIN
+    (C{peerDone}), or until the application has asked for the close
+    (C{closing}): what arrives after that is discarded.
+
+L{Node} names each combination that can be, and L{State} groups the nodes for
+those who look at a connection from outside.  What the machine asks for
+depends on what has changed:
+
+  - our stream is to end: watch the flush, and see whether work is in flight;
+  - no work is left: FIN;
+  - the application has closed: go on reading, deliver nothing;
+  - our FIN is out, and the peer's is not: bound the half-closed state, or the
+    lingering one;
+  - both are out: wait until the peer has acknowledged all bytes, and close.
+
+An end that is not orderly, a reset, a loss, a limit, ends both streams at
+once.  A pair of node and input that the table lacks changes nothing, and asks
+for nothing.
+
+The shell around it (L{twisted_term.connection.shell}) turns events into
+inputs and carries out outputs.
 
 Why a table and not Automat: a connection's whole machine is then one
 reference, and an input one dict lookup.  C{benchmarks/machine.py} builds both
@@ -33,35 +58,62 @@ class State(Enum):
     __hash__ = object.__hash__
 
 
-class Node(Enum):
+class Ours(Enum):
     """
-    The machine's own states: those of L{State}, split by what was asked for
-    and by whether the peer's FIN has been seen.
+    What we send.
     """
 
-    OPEN = State.OPEN, False, ""
-    OPEN_PEER_DONE = State.OPEN, True, "the peer has half-closed, we still write"
-    FLUSHING_WRITE = State.FLUSHING, False, "towards a half-close"
-    FLUSHING_WRITE_PEER_DONE = State.FLUSHING, True, "towards a half-close"
-    FLUSHING_CLOSE = State.FLUSHING, False, "towards a lingering close"
-    FLUSHING_CLOSE_PEER_DONE = State.FLUSHING, True, "towards a lingering close"
-    HALF_CLOSED = State.HALF_CLOSED, False, ""
-    LINGERING = State.LINGERING, False, ""
-    LAST_ACK = State.LINGERING, True, "both FINs are out, bytes unacknowledged"
-    CLOSED = State.CLOSED, True, ""
-    ABORTED = State.ABORTED, True, ""
+    OPEN = "open"
+    WORKING = "its end is asked for, work is in flight"
+    QUEUED = "FIN is queued"
+    SENT = "FIN is out"
 
     __hash__ = object.__hash__
 
-    def __init__(self, state: State, peerDone: bool, note: str) -> None:
+
+class Node(Enum):
+    """
+    The machine's own states: what we send, whether the peer's FIN has been
+    seen, and whether the application has closed.
+    """
+
+    OPEN = State.OPEN, Ours.OPEN, False, False
+    OPEN_PEER_DONE = State.OPEN, Ours.OPEN, True, False
+    WORKING = State.FLUSHING, Ours.WORKING, False, False
+    WORKING_PEER_DONE = State.FLUSHING, Ours.WORKING, True, False
+    WORKING_CLOSING = State.FLUSHING, Ours.WORKING, False, True
+    WORKING_BOTH = State.FLUSHING, Ours.WORKING, True, True
+    QUEUED = State.FLUSHING, Ours.QUEUED, False, False
+    QUEUED_PEER_DONE = State.FLUSHING, Ours.QUEUED, True, False
+    QUEUED_CLOSING = State.FLUSHING, Ours.QUEUED, False, True
+    QUEUED_BOTH = State.FLUSHING, Ours.QUEUED, True, True
+    HALF_CLOSED = State.HALF_CLOSED, Ours.SENT, False, False
+    LINGERING = State.LINGERING, Ours.SENT, False, True
+    LAST_ACK = State.LINGERING, Ours.SENT, True, True
+    CLOSED = State.CLOSED, None, True, True
+    ABORTED = State.ABORTED, None, True, True
+
+    __hash__ = object.__hash__
+
+    def __init__(
+        self, state: State, ours: Ours | None, peerDone: bool, closing: bool
+    ) -> None:
         self.state = state
-        self.note = note
+        self.ours = ours
         #: Nothing more will arrive.
         self.peerDone = peerDone
+        #: The application has asked for the close, or both FINs are out.
+        self.closing = closing
+        #: An end was asked for, and work is in flight.
+        self.working = ours is Ours.WORKING
         #: An end was asked for, and our FIN is not out yet.
         self.flushing = state is State.FLUSHING
+        #: What is written is sent.
+        self.sending = ours in (Ours.OPEN, Ours.WORKING)
+        #: Our FIN is out.
+        self.finSent = ours is Ours.SENT
         #: Nothing more will happen.
-        self.ended = state in (State.CLOSED, State.ABORTED)
+        self.ended = ours is None
 
 
 class Input(Enum):
@@ -71,13 +123,16 @@ class Input(Enum):
 
     LOSE_WRITE = "loseWriteConnection()"
     LOSE = "loseConnection()"
+    CLOSE = "closeConnection()"
     ABORT = "abortConnection()"
     DEADLINE = "terminate()'s deadline"
     HANDSHAKE_EXPIRED = "handshakeTimeout"
+    TLS_FAILED = "TLS has failed"
     WORK_DONE = "no producer and no hold left"
     FIN_SENT = "our FIN is out"
     PEER_FIN = "the peer's FIN"
     PEER_FIN_HALF = "the peer's FIN, to an IHalfCloseableProtocol"
+    PEER_GONE = "the peer's FIN, where it means that the peer has gone"
     ACKNOWLEDGED = "all is acknowledged"
     FLUSH_EXPIRED = "flushTimeout, workTimeout or halfCloseIdle"
     LINGER_EXPIRED = "a linger limit"
@@ -91,6 +146,7 @@ class Output(Enum):
     What the shell does.
     """
 
+    STOP_WORK = "stop the producer, wait for no hold any more"
     FLUSH = "watch the flush, and say when no work is in flight"
     SEND_FIN = "FIN behind the buffered bytes"
     DISCARD = "stop delivering, go on reading"
@@ -100,6 +156,7 @@ class Output(Enum):
     TELL_WRITE_LOST = "writeConnectionLost"
     TELL_READ_LOST = "readConnectionLost"
     CLOSE = "close the socket"
+    DROP = "close the socket, whatever is buffered"
     RESET = "discard, RST"
 
     __hash__ = object.__hash__
@@ -107,56 +164,85 @@ class Output(Enum):
 
 Step = tuple[Node, tuple[Output, ...]]
 
+_NODES = {(node.ours, node.peerDone, node.closing): node for node in Node if node.ours}
+_NODES[Ours.SENT, True, False] = Node.LAST_ACK
+
+#: How our stream ends.
+_OURS = {
+    (Ours.OPEN, Input.LOSE_WRITE): Ours.WORKING,
+    (Ours.OPEN, Input.LOSE): Ours.WORKING,
+    (Ours.OPEN, Input.TLS_FAILED): Ours.WORKING,
+    (Ours.OPEN, Input.PEER_FIN): Ours.WORKING,
+    (Ours.OPEN, Input.PEER_GONE): Ours.WORKING,
+    (Ours.WORKING, Input.WORK_DONE): Ours.QUEUED,
+    (Ours.WORKING, Input.FIN_SENT): Ours.SENT,
+    (Ours.QUEUED, Input.FIN_SENT): Ours.SENT,
+}
+_PEER_DONE = (Input.PEER_FIN, Input.PEER_FIN_HALF, Input.PEER_GONE)
+_CLOSING = (Input.LOSE, Input.TLS_FAILED)
+#: Nobody can take any more what work in flight would send.
+_NO_MORE_WORK = (Input.PEER_GONE, Input.TLS_FAILED)
+#: These end both streams at once.
+_ENDS = {
+    Input.LOST: (Node.CLOSED, ()),
+    Input.CLOSE: (Node.CLOSED, (Output.DROP,)),
+    Input.ABORT: (Node.ABORTED, (Output.RESET,)),
+    Input.DEADLINE: (Node.ABORTED, (Output.RESET,)),
+    Input.HANDSHAKE_EXPIRED: (Node.ABORTED, (Output.RESET,)),
+}
+
+
+def _orderly(node: Node, event: Input) -> Step:
+    """
+    The two streams, each by its own rule, and what is to be done about it.
+    """
+    assert node.ours is not None
+    if event in _PEER_DONE and node.peerDone:
+        return node, ()
+    ours = _OURS.get((node.ours, event), node.ours)
+    peerDone = node.peerDone or event in _PEER_DONE
+    closing = node.closing or event in _CLOSING
+    after = _NODES[ours, peerDone, closing]
+    outputs = []
+    if event in _NO_MORE_WORK and after.working:
+        outputs.append(Output.STOP_WORK)
+    if after.closing and not node.closing and not after.peerDone:
+        outputs.append(Output.DISCARD)
+    if event is Input.PEER_FIN_HALF and not node.closing:
+        outputs.append(Output.TELL_READ_LOST)
+    if after.working and (not node.working or event in _NO_MORE_WORK):
+        outputs.append(Output.FLUSH)
+    if ours is Ours.QUEUED and node.ours is Ours.WORKING:
+        outputs.append(Output.SEND_FIN)
+    if ours is Ours.SENT and after is not node:
+        fin = event is Input.FIN_SENT
+        if fin and not node.closing and not after.peerDone:
+            outputs.append(Output.WATCH_HALF_CLOSED)
+        if fin and not node.closing:
+            outputs.append(Output.TELL_WRITE_LOST)
+        if after is Node.LINGERING:
+            outputs.append(Output.LINGER)
+        if after is Node.LAST_ACK:
+            outputs.append(Output.AWAIT_ACK)
+    return after, tuple(outputs)
+
 
 def _table() -> dict[tuple[Node, Input], Step]:
-    N, I, O = Node, Input, Output  # noqa: E741
     table: dict[tuple[Node, Input], Step] = {
-        (N.OPEN, I.LOSE_WRITE): (N.FLUSHING_WRITE, (O.FLUSH,)),
-        (N.OPEN, I.LOSE): (N.FLUSHING_CLOSE, (O.DISCARD, O.FLUSH)),
-        (N.OPEN, I.PEER_FIN): (N.FLUSHING_CLOSE_PEER_DONE, (O.FLUSH,)),
-        (N.OPEN, I.PEER_FIN_HALF): (N.OPEN_PEER_DONE, (O.TELL_READ_LOST,)),
-        (N.OPEN_PEER_DONE, I.LOSE_WRITE): (N.FLUSHING_WRITE_PEER_DONE, (O.FLUSH,)),
-        (N.OPEN_PEER_DONE, I.LOSE): (N.FLUSHING_CLOSE_PEER_DONE, (O.FLUSH,)),
-        (N.FLUSHING_WRITE, I.LOSE): (N.FLUSHING_CLOSE, (O.DISCARD,)),
-        (N.FLUSHING_WRITE, I.PEER_FIN): (N.FLUSHING_WRITE_PEER_DONE, ()),
-        (N.FLUSHING_WRITE, I.PEER_FIN_HALF): (
-            N.FLUSHING_WRITE_PEER_DONE,
-            (O.TELL_READ_LOST,),
-        ),
-        (N.FLUSHING_WRITE, I.FIN_SENT): (
-            N.HALF_CLOSED,
-            (O.WATCH_HALF_CLOSED, O.TELL_WRITE_LOST),
-        ),
-        (N.FLUSHING_WRITE_PEER_DONE, I.LOSE): (N.FLUSHING_CLOSE_PEER_DONE, ()),
-        (N.FLUSHING_WRITE_PEER_DONE, I.FIN_SENT): (
-            N.LAST_ACK,
-            (O.TELL_WRITE_LOST, O.AWAIT_ACK),
-        ),
-        (N.FLUSHING_CLOSE, I.PEER_FIN): (N.FLUSHING_CLOSE_PEER_DONE, ()),
-        (N.FLUSHING_CLOSE, I.PEER_FIN_HALF): (N.FLUSHING_CLOSE_PEER_DONE, ()),
-        (N.FLUSHING_CLOSE, I.FIN_SENT): (N.LINGERING, (O.LINGER,)),
-        (N.FLUSHING_CLOSE_PEER_DONE, I.FIN_SENT): (N.LAST_ACK, (O.AWAIT_ACK,)),
-        (N.HALF_CLOSED, I.LOSE): (N.LINGERING, (O.DISCARD, O.LINGER)),
-        (N.HALF_CLOSED, I.PEER_FIN): (N.LAST_ACK, (O.AWAIT_ACK,)),
-        (N.HALF_CLOSED, I.PEER_FIN_HALF): (
-            N.LAST_ACK,
-            (O.TELL_READ_LOST, O.AWAIT_ACK),
-        ),
-        (N.LINGERING, I.PEER_FIN): (N.LAST_ACK, (O.AWAIT_ACK,)),
-        (N.LINGERING, I.PEER_FIN_HALF): (N.LAST_ACK, (O.AWAIT_ACK,)),
-        (N.LINGERING, I.LINGER_EXPIRED): (N.CLOSED, (O.CLOSE,)),
-        (N.LAST_ACK, I.ACKNOWLEDGED): (N.CLOSED, (O.CLOSE,)),
+        (Node.LINGERING, Input.LINGER_EXPIRED): (Node.CLOSED, (Output.CLOSE,)),
+        (Node.LAST_ACK, Input.ACKNOWLEDGED): (Node.CLOSED, (Output.CLOSE,)),
     }
     for node in Node:
         if node.ended:
             continue
-        table[node, I.LOST] = (N.CLOSED, ())
-        for asked in (I.ABORT, I.DEADLINE, I.HANDSHAKE_EXPIRED):
-            table[node, asked] = (N.ABORTED, (O.RESET,))
+        for event in Input:
+            found = _orderly(node, event)
+            if found != (node, ()):
+                table[node, event] = found
+        for event, end in _ENDS.items():
+            table[node, event] = end
         if node.state is not State.OPEN:
-            table[node, I.FLUSH_EXPIRED] = (N.ABORTED, (O.RESET,))
-        if node.flushing:
-            table[node, I.WORK_DONE] = (node, (O.SEND_FIN,))
+            table[node, Input.FLUSH_EXPIRED] = (Node.ABORTED, (Output.RESET,))
     return table
 
 

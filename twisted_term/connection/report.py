@@ -28,6 +28,7 @@ class Outcome(Enum):
     RESET_BY_PEER = "reset by peer"  #: RST, or the kernel gave up on the peer
     TRUNCATED = "truncated"  #: TLS: FIN without close_notify while we were reading
     TLS_FAILED = "TLS failed"  #: no handshake, no verification, or no TLS at all
+    CLOSED = "closed"  #: by C{closeConnection}, without waiting for anything
     LOST = "lost"  #: closed from outside: the reactor stopped, or an exception
 
 
@@ -77,6 +78,10 @@ class Termination:
         complete only if the protocol above TLS says so.
     @ivar peerFin: seconds from the begin of the connection until the peer's FIN
         was read; C{None} if it was not, or where the transport cannot tell.
+    @ivar bytesAfterPeerFin: bytes written after that; over TLS, as they are
+        encrypted.  0 says that whoever half-closed and waited has got nothing
+        more: perhaps an answer is made from a Deferred that nobody tracks.
+        C{None} where nobody can say.
     """
 
     outcome: Outcome
@@ -90,6 +95,7 @@ class Termination:
     closeNotifySent: Optional[bool] = None
     closeNotifyReceived: Optional[bool] = None
     peerFin: Optional[float] = None
+    bytesAfterPeerFin: Optional[int] = None
 
     @property
     def timeline(self) -> list[tuple[float, str]]:

@@ -18,7 +18,7 @@ class Held(Protocol):
     What a L{Hold} needs of the transport that it keeps alive.
     """
 
-    def _released(self) -> None: ...
+    def released(self) -> None: ...
 
 
 @implementer(IHold)
@@ -35,7 +35,7 @@ class Hold:
     def release(self) -> None:
         transport, self._transport = self._transport, None
         if transport is not None:
-            transport._released()
+            transport.released()
 
     def __enter__(self) -> Hold:
         return self

@@ -4,7 +4,6 @@ Putting a L{TerminatingTransport} before a protocol: by mixin or by factory.
 
 from __future__ import annotations
 
-from copy import copy
 from typing import Any, Callable, Optional
 
 from twisted.internet.interfaces import IProtocolNegotiationFactory, IReactorTime
@@ -15,7 +14,9 @@ from zope.interface import alsoProvides, implementer
 
 from ..interfaces import IDrainable, ITerminableTransport, ITerminationListener
 from ..policy import TerminationPolicy
-from .gate import Gate, bottom, innermostTLS
+from ..standin import StandIn
+from .beneath import bottom, innermostTLS, prepare
+from .gate import Gate
 from .report import Termination
 from .transport import TerminatingTransport
 
@@ -32,6 +33,10 @@ class TerminationMixin:
     """
 
     terminationPolicy: Optional[TerminationPolicy] = None
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        prepare()
 
     def makeConnection(self, transport: Any) -> None:
         """
@@ -50,29 +55,35 @@ class TerminationMixin:
         """
 
 
-class _Connecting(Gate):
+class Entrance(Gate):
     """
     The gate that a L{TerminatingFactory} builds, before the connection is
     made.
 
+    @ivar maker: the factory that has built it.
     @ivar connected: each is called with the L{ITerminableTransport}, to keep
         account.
     """
 
-    connected: tuple[Callable[[Any], object], ...] = ()
-    _aside = False
+    __slots__ = ("_aside", "clock", "connected", "maker", "policy")
 
-    def __init__(
-        self,
-        application: Any,
-        policy: Optional[TerminationPolicy],
-        clock: Optional[IReactorTime],
-    ) -> None:
+    connected: tuple[Callable[[Any], object], ...]
+    policy: Optional[TerminationPolicy]
+    clock: Optional[IReactorTime]
+    maker: Any
+
+    def __init__(self, application: Any, maker: TerminatingFactory) -> None:
         super().__init__(application)
-        self.policy = policy
-        self.clock = clock
+        self.maker = maker
+        self.policy = maker.policy
+        self.clock = maker.clock
+        self.connected = ()
+        self._aside = False
 
     def makeConnection(self, transport: Any) -> None:
+        """
+        Connect, through a L{TerminatingTransport} unless it is one already.
+        """
         application = self.application
         if not ITerminableTransport.providedBy(transport):
             transport = TerminatingTransport(
@@ -86,6 +97,13 @@ class _Connecting(Gate):
         for tell in self.connected:
             tell(transport)
         application.makeConnection(transport)
+
+    def connectionMade(self) -> None:
+        """
+        Called instead of C{makeConnection} by those who set C{transport}
+        themselves, as Autobahn's endpoints do.
+        """
+        self.makeConnection(self.application.transport)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if self._aside:
@@ -112,6 +130,7 @@ class TerminatingFactory(WrappingFactory):
         @param clock: for the timers; C{None} for the transport's reactor.
         """
         super().__init__(wrappedFactory)
+        prepare()
         self.noisy = getattr(wrappedFactory, "noisy", True)
         self.policy = policy
         self.clock = clock
@@ -137,25 +156,42 @@ class TerminatingFactory(WrappingFactory):
         tls.wrappedProtocol = self._gate(tls.wrappedProtocol)
         return built
 
-    def _gate(self, application: Any) -> _Connecting:
-        if not isinstance(application, _Connecting):
-            return _Connecting(application, self.policy, self.clock)
-        if application.policy is None:
-            application.policy = self.policy
-        return application
+    def _gate(self, application: Any) -> Entrance:
+        if not issubclass(type(application), Entrance):
+            return Entrance(application, self)
+        gate: Entrance = application
+        if gate.policy is None:
+            gate.policy = self.policy
+        return gate
 
 
-def handOut(built: Any) -> Any:
+class _Shown(StandIn):
     """
-    What the wrapped factory has built, as it was before the gate came in.
+    A TLS with a gate inside, for an owner who looks for his protocol there.
     """
-    if isinstance(built, Gate):
+
+    __slots__ = ()
+
+    @property
+    def wrappedProtocol(self) -> Any:
+        return self._subject.wrappedProtocol.application
+
+    @wrappedProtocol.setter
+    def wrappedProtocol(self, protocol: Any) -> None:
+        self._subject.wrappedProtocol.application = protocol
+
+
+def handOut(built: Any, maker: TerminatingFactory) -> Any:
+    """
+    What the factory wrapped by C{maker} has built, as it was before that one's
+    gate came in.
+    """
+    if issubclass(type(built), Entrance):
         return built.application
-    # A TLS with the gate inside: its owner looks for the protocol there.
-    shown = copy(built)
-    if isinstance(shown.wrappedProtocol, Gate):
-        shown.wrappedProtocol = shown.wrappedProtocol.application
-    return shown
+    inside: Any = getattr(built, "wrappedProtocol", None)
+    if issubclass(type(inside), Entrance) and inside.maker is maker:
+        return _Shown(built)
+    return built
 
 
-__all__ = ["TerminatingFactory", "TerminationMixin", "handOut"]
+__all__ = ["Entrance", "TerminatingFactory", "TerminationMixin", "handOut"]

@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from ..connection.beneath import prepare
 from ..policy import TerminationPolicy
 from .drainer import DRAIN_TIMEOUT, Drainer
 from .report import DrainReport
@@ -72,6 +73,7 @@ class DrainingService(Service):
         self._endpoints: list[tuple[Any, Any]] = []
         self._listening: list[Deferred[Any]] = []
         self.addEndpoint(endpoint, factory)
+        prepare()
 
     @property
     def draining(self) -> bool:

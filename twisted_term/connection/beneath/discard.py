@@ -19,19 +19,21 @@ _LINUX = sys.platform.startswith("linux")
 _NOWHERE = bytearray(1 << 20)
 
 
-def discard(below: Any, arrived: Callable[[int], object], small: bool) -> None:
+def discarding(
+    below: Any, arrived: Callable[[int], object], small: bool
+) -> Optional[Callable[[], Optional[Exception]]]:
     """
-    Let a transport discard what it reads, if that is Linux's plain TCP; any
-    other delivers it as before.
+    A C{doRead} that discards, for a transport that is Linux's plain TCP.
 
     @param below: the transport, which the reactor asks to C{doRead}.
     @param arrived: called with the number of bytes of each read.
     @param small: read no more at once than the transport would have, for the
         sake of a limit; and up to 1 MiB otherwise.
+    @return: C{None} for any other, which delivers as before.
     """
     skt: Any = getattr(below, "socket", None)
     if not _LINUX or not isTCP(skt):
-        return
+        return None
     size = min(below.bufferSize, len(_NOWHERE)) if small else len(_NOWHERE)
 
     def doRead() -> Optional[Exception]:
@@ -46,14 +48,7 @@ def discard(below: Any, arrived: Callable[[int], object], small: bool) -> None:
         arrived(count)
         return None
 
-    below.doRead = doRead
+    return doRead
 
 
-def deliver(below: Any) -> None:
-    """
-    End what L{discard} has begun, if it has.
-    """
-    below.__dict__.pop("doRead", None)
-
-
-__all__ = ["deliver", "discard"]
+__all__ = ["discarding"]

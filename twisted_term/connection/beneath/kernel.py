@@ -40,9 +40,10 @@ class SendQueue(NamedTuple):
     gone: bool
 
 
-def sendQueue(skt: object, finSent: bool) -> Optional[SendQueue]:
+def unacknowledged(skt: object, finSent: bool) -> Optional[int]:
     """
-    Ask the kernel; C{None} where it cannot say (no Linux, no TCP socket).
+    Ask the kernel how many bytes are sent and not acknowledged; C{None} where
+    it cannot say (no Linux, no TCP socket, or one that is closed).
 
     @param finSent: our FIN is queued; it counts for one in C{SIOCOUTQ}
         (C{tcp_ioctl}, net/ipv4/tcp.c: C{write_seq - snd_una}).
@@ -50,15 +51,28 @@ def sendQueue(skt: object, finSent: bool) -> Optional[SendQueue]:
     if not _LINUX or not isinstance(skt, socket.socket):
         return None
     try:
-        (queued,) = struct.unpack("=i", ioctl(skt.fileno(), SIOCOUTQ, b"\0\0\0\0"))
+        found = ioctl(skt.fileno(), SIOCOUTQ, b"\0\0\0\0")
+    except (OSError, ValueError):  # ValueError: closed, or detached
+        return None
+    queued = int.from_bytes(found, sys.byteorder, signed=True)
+    return queued - 1 if finSent and queued else queued
+
+
+def sendQueue(skt: object, finSent: bool) -> Optional[SendQueue]:
+    """
+    Ask the kernel for more than L{unacknowledged}; C{None} where it cannot say.
+    """
+    queued = unacknowledged(skt, finSent)
+    if queued is None:
+        return None
+    assert isinstance(skt, socket.socket)
+    try:
         info = skt.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_ACKED_END)
     except OSError:
         return None
     if len(info) < _BYTES_ACKED_END:  # pragma: no cover - Linux before 4.1
         return None
     (acknowledged,) = _BYTES_ACKED.unpack_from(info, _BYTES_ACKED_END - 8)
-    if finSent and queued:
-        queued -= 1
     return SendQueue(queued, acknowledged, info[0] == _TCP_CLOSE)
 
 
@@ -97,4 +111,4 @@ def reset(skt: object) -> None:
         pass
 
 
-__all__ = ["SendQueue", "isTCP", "reset", "sendQueue"]
+__all__ = ["SendQueue", "isTCP", "reset", "sendQueue", "unacknowledged"]

@@ -5,56 +5,58 @@ L{twisted.protocols.tls.TLSMemoryBIOProtocol} answers the peer's close_notify
 at once and closes, whatever the application has still to write; after its own
 it waits for the peer's without a bound; and a C{loseWriteConnection} passes it
 by, so that the FIN comes without a close_notify, and the bytes that it has
-not encrypted yet are lost.  A L{TLSLayer} stands between it and its OpenSSL
-connection, and makes the two close_notify alerts two events (RFC 8446, 6.1):
-"this does not have any effect on the read side of the sender's connection".
+not encrypted yet are lost.  Here the two close_notify alerts are two events
+(RFC 8446, 6.1): "this does not have any effect on the read side of the
+sender's connection".
 
-Only loaded where there is TLS, which the core does not need.
+How control goes.  C{TLSMemoryBIOProtocol} drives OpenSSL: it gives it what has
+arrived, asks it for what is to be sent, and takes its answers for events.  So
+what it calls on its OpenSSL connection is replaced on that one connection, and
+each event comes here before Twisted has drawn its conclusions::
+
+    Twisted's transport
+        | dataReceived                               ^ write
+        v                                            |
+    TLSMemoryBIOProtocol ------------------------------------- application
+        | do_handshake   recv   shutdown   bio_shutdown
+        v                                            (each is replaced)
+    TLS, here:  done or failed | close_notify | ours is due | lost beneath
+        |                                            |
+        v                                            v
+    OpenSSL                                  what stands above
+
+And where Twisted closes the transport beneath, because TLS has failed, or
+because a wrapper down there is tired of waiting, C{_closeAsked} decides what
+that means.
+
+This module needs pyOpenSSL, which the core does not; it is imported where
+Twisted's TLS is.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from typing import Any, Callable, Optional, Protocol
+from typing import Any, Optional
 
 from OpenSSL.SSL import SENT_SHUTDOWN, Error, WantReadError, ZeroReturnError
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.protocols.policies import ProtocolWrapper
-from twisted.protocols.tls import TLSMemoryBIOProtocol
+from twisted.python.failure import Failure
 
 from ...policy import TerminationPolicy
-from ..machine import Input
-from ..replaced import replaceConnection, unencryptedBytes
+from ..replaced import replace, unencryptedBytes
 from ..report import Outcome
+from .kernel import SendQueue
 
 _RECORDS = 1 << 15
 #: What an end beneath looks like when TLS has failed.
 _ENDS = frozenset([Outcome.CLEAN, Outcome.LINGER_EXPIRED, Outcome.LOST])
 
 
-class Owner(Protocol):
+class TLS:
     """
-    What a L{TLSLayer} needs of the transport that it belongs to.
-    """
+    A decorator of what lies beneath.
 
-    policy: TerminationPolicy
-    disconnecting: bool
-    _clock: IReactorTime
-
-    def loseConnection(self) -> None: ...
-    def _input(self, event: Input) -> None: ...
-    def _peerDone(self) -> None: ...
-    def _isDescriptor(self) -> bool: ...
-    def _tlsFailed(self) -> None: ...
-    def _arrived(self, count: int, discarded: bool) -> None: ...
-
-
-class TLSLayer:
-    """
-    What a C{TLSMemoryBIOProtocol} takes for its OpenSSL connection.
-
-    @ivar closeBeneath: close the transport beneath, without more of TLS.
     @ivar handshakeDone: has the handshake come to its end?
     @ivar failed: has TLS given the connection up?
     @ivar truncated: has the peer's FIN come without its close_notify, while the
@@ -70,173 +72,270 @@ class TLSLayer:
     closeNotifySent = False
     closeNotifySize = 0
     closeNotifyReceived = False
+    _above: Any = None
     _timer: Optional[IDelayedCall] = None
-    _aborted = False
-    _closing = False
-    _isShut = False
-    _peerGone = False
-    _lost = False
+    _closingLater: Optional[IDelayedCall] = None
+    _deaf = False  # nothing is delivered any more
+    _closing = False  # our direction is to end
+    _shut = False  # and what lies beneath knows
+    _peerGone = False  # the peer's FIN has come, beneath
+    _lost = False  # and so has the end of the connection
 
-    def __init__(
-        self,
-        tls: Any,  # TLSMemoryBIOProtocol, whose methods are replaced
-        owner: Owner,
-        lower: Optional[TLSLayer],
-        halfClose: Callable[[], None],
-    ) -> None:
+    def __init__(self, tls: Any, lower: Any) -> None:
         """
-        @param lower: the TLS beneath, if there is one.
-        @param halfClose: half-closes what lies beneath all TLS.
+        @param tls: the C{TLSMemoryBIOProtocol}.
+        @param lower: the L{Beneath} that it stands on.
         """
         self._tls = tls
-        self._owner = owner
-        self._connection = connection = tls.getHandle()
-        # Whatever is called once for each record goes straight through.
-        self.send = connection.send
-        self.bio_read = connection.bio_read
-        self.bio_write = connection.bio_write
-        self._beneath = tls.transport
         self._lower = lower
-        if lower is None:
-            self.closeBeneath = self._beneath.loseConnection
-            self._halfCloseBeneath = halfClose
-        else:
-            self.closeBeneath = lower.closeBeneath
-            self._halfCloseBeneath = lower.halfClose
-        replaceConnection(tls, self)
-        # Twisted ends the transport beneath when TLS has failed; and somebody
-        # who holds either of the two in hand may end it.
-        self._beneath.loseConnection = self._endBeneath
-        tls.loseConnection = owner.loseConnection
+        self._transport = tls.transport
+        connection = tls.getHandle()
+        self._doHandshake = connection.do_handshake
+        self._recv = connection.recv
+        self._shutdownTLS = connection.shutdown
+        self._bioShutdown = connection.bio_shutdown
+        self._connection = connection
+        self._replaced = [
+            replace(
+                connection,
+                do_handshake=self._handshakes,
+                recv=self._receives,
+                shutdown=self._isEncrypted,
+                bio_shutdown=self._lostBeneath,
+            ),
+            replace(tls, loseConnection=self._askedAbove),
+        ]
+        if not lower.standsOn(self._transport):
+            self._replaced.append(
+                replace(self._transport, loseConnection=self.closeAsked)
+            )
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._connection, name)
+    def _askedAbove(self) -> None:
+        self._above.closeAsked()
+
+    def standsOn(self, transport: Any) -> bool:
+        return transport is self._tls
 
     @property
-    def unencrypted(self) -> int:
-        """
-        Bytes that were written, and are not encrypted yet.
-        """
-        return unencryptedBytes(self._tls)
+    def tellsFin(self) -> bool:
+        return bool(self._lower.tellsFin)
 
-    def halfClose(self, wait: bool = False) -> None:
-        """
-        close_notify behind all that was written, and then what stands for it
-        beneath.  Before the handshake is done none can be sent: what was
-        written waits for it, and where nothing was, nothing can be truncated.
+    def attach(self, above: Any, gate: Any = None) -> None:
+        self._above = above
+        self._lower.attach(self)
 
-        @param wait: the application goes on reading: finish the handshake.
-        """
-        self._closing = True
-        handshaking = not self._peerGone and (wait or self.unencrypted > 0)
-        if self.failed or not (self.handshakeDone or handshaking):
-            self._shut()
-        elif self.handshakeDone or self.unencrypted:
-            self._closeTLS()
+    # What stands above, as what lies beneath sees it.
 
-    def _closeTLS(self) -> None:
-        type(self._tls).loseConnection(self._tls)
+    @property
+    def clock(self) -> IReactorTime:
+        clock: IReactorTime = self._above.clock
+        return clock
+
+    @property
+    def policy(self) -> TerminationPolicy:
+        policy: TerminationPolicy = self._above.policy
+        return policy
 
     def peerFin(self) -> None:
         """
         The peer's FIN has come: no handshake will finish.
         """
+        self._finArrived()
+        self._above.peerFin()
+
+    def _finArrived(self) -> None:
         self._peerGone = True
-        if self._lower is not None:
-            self._lower.peerFin()
         if self.handshakeDone:
-            reading = not self._owner.disconnecting
-            self.truncated = reading and not self.closeNotifyReceived
+            self.truncated = not (self.closeNotifyReceived or self._above.discards)
+        elif self._closing:
+            self.failed |= self._unencrypted > 0
+            self._shutBeneath()
+        else:
+            # A health check perhaps, that connects and closes; or somebody who
+            # wanted something, and has got nothing.
+            self.failed = True
+
+    @property
+    def discards(self) -> bool:
+        return bool(self._above.discards)
+
+    def finSent(self) -> None:
+        self._above.finSent()
+
+    def closeAsked(self) -> None:
+        if self._lost:
             return
-        # A probe, perhaps; or there is something that it was to receive.
-        self.failed |= not self._closing or self.unencrypted > 0
-        if self._closing:
-            self._shut()
+        # A wrapper whose time has run out would stumble over what it writes.
+        cancel = getattr(self._transport, "cancelTimeout", None)
+        if cancel is not None:
+            cancel()
+        if self.failed:
+            self._above.tlsFailed()
+        else:
+            self._above.closeAsked()
+
+    def tlsFailed(self) -> None:
+        self._above.tlsFailed()
+
+    def handshakeExpired(self) -> None:
+        self._above.handshakeExpired()
+
+    def discarded(self, count: int) -> None:
+        self._above.discarded(count)
+
+    def arrived(self, count: int) -> None:
+        self._above.arrived(count)
+
+    def losing(self, reason: Failure) -> Failure:
+        if not reason.check(ConnectionDone, ConnectionLost):
+            # The application has raised, and is not given any more.
+            self._deaf = True
+        found: Failure = self._above.losing(reason)
+        return found
+
+    def finished(self, reason: Failure) -> None:
+        if self._above is not None:
+            self._above.finished(reason)
+
+    # What is asked for from above.
+
+    def halfClose(self, reading: bool, now: bool = False) -> None:
+        """
+        close_notify behind all that was written, and then what stands for it
+        beneath.  Before the handshake is done none can be sent: what was
+        written waits for it, and where nothing was, nothing can be truncated.
+
+        @param reading: the application goes on reading: finish the handshake.
+        """
+        self._closing = True
+        waiting = not self._peerGone and (reading or self._unencrypted > 0)
+        if self.failed or not (self.handshakeDone or waiting):
+            self._shutBeneath()
+        elif self.handshakeDone or self._unencrypted:
+            type(self._tls).loseConnection(self._tls)
+
+    def _shutBeneath(self) -> None:
+        if not self._shut:
+            self._shut = True
+            self._lower.halfClose(not self._above.discards)
+
+    def close(self) -> None:
+        # Twisted's TLS does not bear to be lost while it reads.
+        self._deaf = not self.truncated
+        if self._closingLater is None:
+            self._closingLater = self.clock.callLater(0, self._close)
+
+    def _close(self) -> None:
+        self._closingLater = None
+        self._lower.close()
+
+    drop = close
+
+    def reset(self) -> None:
+        self._silence()
+        self._lower.reset()
+
+    def _silence(self) -> None:
+        """
+        Deliver nothing more, and send nothing more.
+        """
+        self._stopTimer()
+        self._deaf = self._shut = True
+
+    def discard(self, small: bool) -> None:
+        if self._closing and not self._shut:
+            self.halfClose(False)  # nobody waits for the handshake any more
+        self._lower.discard(small)
+
+    def queue(self, finSent: bool) -> Optional[SendQueue]:
+        queue: Optional[SendQueue] = self._lower.queue(finSent)
+        return queue
+
+    def allAcknowledged(self, finSent: bool) -> bool:
+        return bool(self._lower.allAcknowledged(finSent))
+
+    @property
+    def _unencrypted(self) -> int:
+        return unencryptedBytes(self._tls)
+
+    def unsent(self) -> int:
+        return int(self._lower.unsent()) + self._unencrypted
+
+    def written(self, finSent: bool) -> Optional[int]:
+        written: Optional[int] = self._lower.written(finSent)
+        return written
+
+    def hangsUp(self, owed: Optional[int]) -> bool:
+        # Who has closed over TLS answers our close_notify with a reset.
+        return owed == 0 or bool(self._lower.hangsUp(owed))
+
+    def stopped(self) -> bool:
+        return bool(self._lower.stopped())
+
+    def abandon(self) -> None:
+        self._deaf = not self.truncated
+        self._lower.abandon()
+
+    def owed(self, count: int) -> int:
+        # Our close_notify is nothing that the application has written; and
+        # who has closed already answers it with a reset.
+        return int(self._lower.owed(max(0, count - self.closeNotifySize)))
 
     def judge(self, outcome: Outcome) -> Outcome:
-        """
-        What TLS makes of the end of the connection beneath.
-        """
-        if self._lower is not None:
-            outcome = self._lower.judge(outcome)
+        outcome = self._lower.judge(outcome)
         if self.failed and outcome in _ENDS:
             return Outcome.TLS_FAILED
         if self.truncated and outcome in (Outcome.CLEAN, Outcome.RESET_BY_PEER):
             return Outcome.TRUNCATED
         return outcome
 
-    def _shut(self) -> None:
-        if not self._isShut:
-            self._isShut = True
-            self._halfCloseBeneath()
+    def closeNotify(self) -> tuple[Optional[bool], Optional[bool]]:
+        sent = self.closeNotifySent and self.unsent() == 0
+        return sent, self.closeNotifyReceived
+
+    def detach(self) -> None:
+        self._stopTimer()
+        later, self._closingLater = self._closingLater, None
+        if later is not None:
+            later.cancel()
+        for replaced in reversed(self._replaced):
+            replaced.restore()
+        self._lower.detach()
+        # A failure that somebody keeps keeps this one with its traceback.
+        self._above = None
+        del self._tls, self._lower, self._transport, self._connection
+        del self._doHandshake, self._recv, self._shutdownTLS, self._bioShutdown
+        self._replaced = []
+
+    # The bound on the handshake.
 
     def watchHandshake(self) -> None:
         """
         Bound the handshake, from now on.
         """
-        limit = self._owner.policy.handshakeTimeout
-        if self._timer is None and limit is not None and not self._aborted:
-            self._timer = self._owner._clock.callLater(limit, self._expired)
+        limit = self.policy.handshakeTimeout
+        if self._timer is None and limit is not None and not self._deaf:
+            # In two halves: a step of the clock, which is the wall's, uses up
+            # no more than one.
+            self._timer = self.clock.callLater(limit / 2, self._isHalf, limit / 2)
+
+    def _isHalf(self, left: float) -> None:
+        self._timer = self.clock.callLater(left, self._expired)
 
     def _expired(self) -> None:
         self._timer = None
-        self._owner._input(Input.HANDSHAKE_EXPIRED)
+        self._above.handshakeExpired()
 
     def _stopTimer(self) -> None:
         timer, self._timer = self._timer, None
         if timer is not None:
             timer.cancel()
 
-    def abort(self) -> None:
-        """
-        Deliver nothing more, and send nothing more.
-        """
-        self._stopTimer()
-        self._aborted = self._isShut = True
-        if self._lower is not None:
-            self._lower.abort()
+    # What TLSMemoryBIOProtocol calls, in OpenSSL's stead.
 
-    def detach(self) -> None:
-        """
-        The connection is lost: no cycle is left, and no timer.
-        """
-        self._stopTimer()
-        vars(self._beneath).pop("loseConnection", None)
-        vars(self._tls).pop("loseConnection", None)
-        vars(self).pop("bio_write", None)
-        if self._lower is not None:
-            self._lower.detach()
-        # A failure that somebody keeps keeps this one with its traceback.
-        del self._owner, self._tls, self._beneath, self._lower
-        del self.closeBeneath, self._halfCloseBeneath
-
-    def _endBeneath(self) -> None:
-        if self._lost:
-            return
-        # A wrapper whose time has run out would stumble over what it writes.
-        cancel = getattr(self._beneath, "cancelTimeout", None)
-        if cancel is not None:
-            cancel()
-        if self.failed:
-            self._owner._tlsFailed()
-        else:
-            self._owner.loseConnection()
-
-    def _ignore(self, data: bytes) -> int:
-        # OpenSSL would keep it for ever.
-        self._owner._arrived(len(data), True)
-        return len(data)
-
-    def _fail(self) -> None:
-        self._stopTimer()
-        self.failed = True
-        self.bio_write = self._ignore
-
-    # What TLSMemoryBIOProtocol calls.
-
-    def do_handshake(self) -> None:
+    def _handshakes(self) -> None:
         try:
-            self._connection.do_handshake()
+            self._doHandshake()
         except WantReadError:
             self.watchHandshake()
             raise
@@ -246,19 +345,33 @@ class TLSLayer:
         self.handshakeDone = True
         self._stopTimer()
         if self._closing and not self._tls.disconnecting:
-            self.shutdown()  # loseConnection would abort what it takes for undone
+            # Its loseConnection would abort what it takes for undone.
+            self._isEncrypted()
 
-    def recv(self, size: int) -> bytes:
-        if not self._aborted:
+    def _fail(self) -> None:
+        self._stopTimer()
+        self.failed = True
+        self._ignoreMore()
+
+    def _ignoreMore(self) -> None:
+        # OpenSSL would keep it for ever.
+        self._replaced.append(replace(self._connection, bio_write=self._ignored))
+
+    def _ignored(self, data: bytes) -> int:
+        self._above.discarded(len(data))
+        return len(data)
+
+    def _receives(self, size: int) -> bytes:
+        if not self._deaf:
             try:
-                return self._connection.recv(size)
+                return self._recv(size)
             except ZeroReturnError:
                 if not self.closeNotifyReceived:
                     self.closeNotifyReceived = True
                     # "Any data received after a closure alert has been
                     # received MUST be ignored", RFC 8446, 6.1.
-                    self.bio_write = self._ignore
-                    self._owner._peerDone()
+                    self._ignoreMore()
+                    self._above.peerFin()
             except WantReadError:
                 raise
             except Error:
@@ -268,54 +381,33 @@ class TLSLayer:
         # As far as Twisted is concerned, there is no more to read for now.
         raise WantReadError
 
-    def bio_shutdown(self) -> None:
+    def _lostBeneath(self) -> None:
         """
         The connection beneath is lost.
         """
-        if not self._owner._isDescriptor():
-            self.peerFin()  # which nobody else has told
+        if not self.tellsFin:
+            self._finArrived()  # which nobody else has told
         self._lost = self._peerGone = True
-        self._connection.bio_shutdown()
+        self._bioShutdown()
 
-    def shutdown(self) -> bool:
+    def _isEncrypted(self) -> bool:
         """
-        All that was written is encrypted.
+        All that was written is encrypted: our close_notify is due.
 
-        @return: C{False}: it is not to close beneath.
+        @return: C{False}: Twisted is not to close beneath.
         """
-        if self._closing and not self._isShut:
+        if self._closing and not self._shut:
             with contextlib.suppress(Error):
-                self._connection.shutdown()
-            self.closeNotifySent = bool(self._connection.get_shutdown() & SENT_SHUTDOWN)
+                self._shutdownTLS()
+            state = self._connection.get_shutdown()
+            self.closeNotifySent = bool(state & SENT_SHUTDOWN)
             with contextlib.suppress(WantReadError):
                 while True:
-                    alert = self.bio_read(_RECORDS)
+                    alert = self._connection.bio_read(_RECORDS)
                     self.closeNotifySize += len(alert)
-                    self._beneath.write(alert)
-            self._shut()
+                    self._transport.write(alert)
+            self._shutBeneath()
         return False
 
 
-def _layers(wrapped: Any) -> Iterator[TLSMemoryBIOProtocol]:
-    while isinstance(wrapped, ProtocolWrapper):
-        if isinstance(wrapped, TLSMemoryBIOProtocol):
-            yield wrapped
-        wrapped = wrapped.transport
-
-
-def layersOf(
-    wrapped: Any, owner: Owner, halfClose: Callable[[], None]
-) -> Optional[TLSLayer]:
-    """
-    Take hold of each TLS among the wrappers from C{wrapped} down.
-
-    @param halfClose: half-closes what lies beneath them all.
-    @return: the uppermost; C{None} where there is no TLS.
-    """
-    layer = None
-    for tls in reversed(list(_layers(wrapped))):
-        layer = TLSLayer(tls, owner, layer, halfClose)
-    return layer
-
-
-__all__ = ["Owner", "TLSLayer", "layersOf"]
+__all__ = ["TLS"]

@@ -1,0 +1,198 @@
+"""
+A descriptor beneath: TCP and UNIX sockets, and whatever else is an
+C{IHalfCloseableDescriptor}.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from typing import Any, Optional
+
+from twisted.internet.error import ConnectionAborted, ConnectionLost
+from twisted.internet.main import CONNECTION_DONE
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from ..replaced import Replaced, replace, unsentBytes
+from ..report import Outcome
+from . import kernel
+from .discard import discarding
+
+_log = Logger()
+_DONE = Failure(CONNECTION_DONE)
+
+
+class Descriptor:
+    """
+    The lowest transport, which tells of the peer's FIN.
+    """
+
+    __slots__ = ("_above", "_attached", "_ending", "_plain", "_transport")
+
+    tellsFin = True
+
+    def __init__(self, transport: Any) -> None:
+        self._transport = transport
+        self._above: Any = None
+        self._attached: Optional[Replaced] = None
+        self._ending: Optional[Replaced] = None
+
+    def attach(self, above: Any, gate: Any = None) -> None:
+        self._release()  # who is attached again has TLS in between now
+        self._above = above
+        self._plain = gate is not None
+        transport = self._transport
+        if self._plain and getattr(transport, "protocol", None) is gate:
+            # Twisted tells our gate of the two FINs.
+            self._attached = replace(transport, connectionLost=self._losing)
+        else:
+            self._attached = replace(
+                transport,
+                connectionLost=self._losing,
+                readConnectionLost=self._readLost,
+                _closeWriteConnection=self._shutdown,
+                loseConnection=self._closeAsked,
+            )
+
+    def standsOn(self, transport: Any) -> bool:
+        return transport is self._transport
+
+    # What Twisted calls, instead of its own.
+
+    def _readLost(self, reason: Failure) -> None:
+        try:
+            self._above.peerFin()
+        except BaseException:
+            _log.failure("the peer's FIN")
+            self._transport.connectionLost(Failure())
+
+    def _shutdown(self) -> None:
+        with contextlib.suppress(OSError):  # the reactor will tell what is wrong
+            self._transport.socket.shutdown(socket.SHUT_WR)
+        try:
+            self._above.finSent()
+        except BaseException:
+            _log.failure("our FIN")
+            self._transport.connectionLost(Failure())
+
+    def _closeAsked(self) -> None:
+        self._above.closeAsked()
+
+    def _losing(self, reason: Failure) -> None:
+        above = self._above
+        if above is None:  # a call that was on its way; all is over
+            self._transport.connectionLost(reason)
+            return
+        reason = above.losing(reason)
+        self._release()
+        try:
+            self._transport.connectionLost(reason)
+        finally:
+            # Whoever is told on the way may raise, and tell nobody.
+            above.finished(reason)
+
+    # What is asked for from above.
+
+    def halfClose(self, reading: bool, now: bool = False) -> None:
+        try:
+            self._transport.loseWriteConnection()
+            if now and self._plain and self._socket is not None:
+                # FIN in this turn, if the kernel takes what is buffered.  The
+                # reactor finds out what has gone wrong, for it still asks.
+                self._transport.doWrite()
+        except (OSError, ValueError):
+            self._gone()
+
+    def close(self) -> None:
+        # Both directions have ended: there is nothing left to flush, which is
+        # all that Twisted's loseConnection does.
+        self._transport.connectionLost(_DONE)
+
+    drop = close
+
+    def reset(self) -> None:
+        kernel.reset(self._socket)
+        abort = getattr(self._transport, "abortConnection", None)
+        try:
+            if abort is not None:
+                abort()
+                return
+        except (OSError, ValueError):
+            _log.failure("{transport} has no socket", transport=self._transport)
+        self._later(ConnectionAborted())
+
+    def _gone(self) -> None:
+        """
+        Somebody has closed the socket, or taken it away.
+        """
+        self._later(ConnectionLost())
+
+    def _later(self, error: Exception) -> None:
+        self._above.clock.callLater(0, self._transport.connectionLost, Failure(error))
+
+    def discard(self, small: bool) -> None:
+        transport = self._transport
+        # A peer that is still sending must neither deadlock our flush nor find
+        # a closed socket, so reading goes on, paused or not.
+        try:
+            transport.resumeProducing()
+        except (OSError, ValueError):
+            self._gone()
+        if self._plain and self._ending is None:
+            doRead = discarding(transport, self._above.discarded, small)
+            if doRead is not None:
+                self._ending = replace(transport, doRead=doRead)
+
+    @property
+    def _socket(self) -> Any:
+        return getattr(self._transport, "socket", None)
+
+    def queue(self, finSent: bool) -> Optional[kernel.SendQueue]:
+        return kernel.sendQueue(self._socket, finSent)
+
+    def allAcknowledged(self, finSent: bool) -> bool:
+        return not kernel.unacknowledged(self._socket, finSent)
+
+    def unsent(self) -> int:
+        return unsentBytes(self._transport)
+
+    def written(self, finSent: bool) -> Optional[int]:
+        queue = self.queue(finSent)
+        if queue is None:
+            return None
+        return queue.acknowledged + queue.unacknowledged + self.unsent()
+
+    def hangsUp(self, owed: Optional[int]) -> bool:
+        # UNIX sockets hang up when the peer closes (unix_poll,
+        # net/unix/af_unix.c).
+        return owed is None and self.unsent() == 0
+
+    def stopped(self) -> bool:
+        reactor = getattr(self._transport, "reactor", None)
+        return self._socket is not None and not getattr(reactor, "running", True)
+
+    def abandon(self) -> None:
+        self._transport.connectionLost(Failure(ConnectionLost()))
+
+    def owed(self, count: int) -> int:
+        return count
+
+    def judge(self, outcome: Outcome) -> Outcome:
+        return outcome
+
+    def closeNotify(self) -> tuple[Optional[bool], Optional[bool]]:
+        return None, None
+
+    def _release(self) -> None:
+        for replaced in self._ending, self._attached:
+            if replaced is not None:
+                replaced.restore()
+        self._ending = self._attached = None
+
+    def detach(self) -> None:
+        self._release()
+        self._above = None
+
+
+__all__ = ["Descriptor"]

@@ -1,0 +1,103 @@
+"""
+An opaque transport beneath: a Conch channel, a C{StringTransport}, whatever is
+no descriptor.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Optional
+
+from twisted.internet.error import ConnectionAborted, ConnectionLost
+from twisted.internet.interfaces import IDelayedCall
+from twisted.python.failure import Failure
+
+from ..replaced import unsentBytes
+from ..report import Outcome
+from .kernel import SendQueue
+
+
+class Opaque:
+    """
+    The lowest transport, which only closes, and tells when it has.
+    """
+
+    __slots__ = ("_above", "_later", "_transport")
+
+    tellsFin = False
+
+    def __init__(self, transport: Any) -> None:
+        self._transport = transport
+        self._above: Any = None
+        self._later: Optional[IDelayedCall] = None
+
+    def attach(self, above: Any, gate: Any = None) -> None:
+        self._above = above
+
+    def standsOn(self, transport: Any) -> bool:
+        return False
+
+    def halfClose(self, reading: bool, now: bool = False) -> None:
+        # There is no FIN: its own flush and close is all there is.
+        self._transport.loseConnection()
+
+    def close(self) -> None:
+        self._transport.loseConnection()
+
+    drop = close
+
+    def reset(self) -> None:
+        abort = getattr(self._transport, "abortConnection", None)
+        if abort is not None:
+            abort()
+            return
+        # Its own close may wait for a peer that never reads.
+        self._later = self._above.clock.callLater(
+            0, self._finish, Failure(ConnectionAborted())
+        )
+        self._transport.loseConnection()
+
+    def _finish(self, reason: Failure) -> None:
+        self._later = None
+        self._above.finished(reason)
+
+    def discard(self, small: bool) -> None:
+        pass  # whether it goes on reading is its own affair
+
+    def queue(self, finSent: bool) -> Optional[SendQueue]:
+        return None
+
+    def allAcknowledged(self, finSent: bool) -> bool:
+        return True
+
+    def unsent(self) -> int:
+        return unsentBytes(self._transport)
+
+    def written(self, finSent: bool) -> Optional[int]:
+        return None
+
+    def hangsUp(self, owed: Optional[int]) -> bool:
+        return False
+
+    def stopped(self) -> bool:
+        return False
+
+    def abandon(self) -> None:
+        self._above.finished(Failure(ConnectionLost()))
+
+    def owed(self, count: int) -> int:
+        return count
+
+    def judge(self, outcome: Outcome) -> Outcome:
+        return outcome
+
+    def closeNotify(self) -> tuple[Optional[bool], Optional[bool]]:
+        return None, None
+
+    def detach(self) -> None:
+        later, self._later = self._later, None
+        if later is not None:
+            later.cancel()
+        self._above = None
+
+
+__all__ = ["Opaque"]

@@ -1,0 +1,510 @@
+"""
+The shell around the machine: it turns what happens into inputs, and carries
+out the outputs.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Optional
+
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IHalfCloseableProtocol,
+    IReactorTime,
+)
+from twisted.internet.main import CONNECTION_DONE
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from .._waiters import Waiters
+from ..interfaces import ITerminationListener
+from ..policy import TerminationPolicy
+from .beneath import ground, overTLS
+from .beneath.kernel import SendQueue
+from .ending import Ending
+from .gate import Discarding, Gate, Noting, intercept, takePlace
+from .machine import Input, Node, Output, step
+from .replaced import Replaced
+from .report import Initiator, Outcome, Termination
+from .work import isIdle
+
+_log = Logger(namespace="twisted_term.transport")
+_DONE = Failure(CONNECTION_DONE)
+
+
+class Connection:
+    """
+    One connection: between the transport that the application has, the gate
+    before the application, and what lies beneath.
+
+    @ivar node: where the machine is.
+    @ivar since: when the connection began, on its clock.
+    @ivar producer: the registered producer, or C{None}.
+    @ivar readPaused: has the application paused reading?
+    @ivar ending: what the end is made of; C{None} while it is just open.
+    @ivar report: how it ended, when it has.
+    """
+
+    __slots__ = (
+        "_beneath",
+        "_checking",
+        "_gate",
+        "_holds",
+        "_intercepted",
+        "_transport",
+        "_waiting",
+        "clock",
+        "ending",
+        "node",
+        "policy",
+        "producer",
+        "readPaused",
+        "report",
+        "since",
+    )
+
+    def __init__(
+        self, transport: Any, wrapped: Any, policy: TerminationPolicy, clock: Any
+    ) -> None:
+        """
+        @param transport: what the application has.
+        @param wrapped: what that stands in for.
+        """
+        self._transport = transport
+        self._beneath = ground(wrapped)
+        self.policy = policy
+        self.clock: IReactorTime = clock
+        self.since = clock.seconds()
+        self.node = Node.OPEN
+        self.producer: Any = None
+        self.readPaused = False
+        self.ending: Optional[Ending] = None
+        self.report: Optional[Termination] = None
+        self._holds = 0
+        self._checking: Optional[IDelayedCall] = None
+        self._waiting: Optional[Waiters[Termination]] = None
+        self._intercepted: Optional[Replaced] = None
+        self._gate: Any = None
+
+    def open(self, wrapped: Any, gate: Gate, placed: bool) -> None:
+        """
+        Stand between the transport and the application.
+
+        @param placed: the gate is what the transport, or whoever is before it,
+            has for a protocol already.
+        """
+        self._gate = gate
+        if not placed and not (self._beneath.tellsFin and takePlace(gate, wrapped)):
+            self._intercepted = intercept(gate)
+        gate.opened(self)
+        wraps = overTLS(self._beneath, wrapped)
+        plain = wraps is self._beneath and not hasattr(type(wrapped), "wrappedProtocol")
+        self._beneath = wraps
+        wraps.attach(self, gate if plain else None)
+
+    def startTLS(self, start: Callable[[], None], wrapped: Any) -> None:
+        """
+        Let C{start} put TLS beneath.  From then on the two ends of the
+        connection are those of TLS.
+        """
+        start()
+        below = self._beneath
+        below = self._beneath = overTLS(below, getattr(wrapped, "protocol", None))
+        below.attach(self)
+        watch = getattr(below, "watchHandshake", None)
+        if watch is not None:
+            watch()
+
+    @property
+    def protocol(self) -> Any:
+        """
+        The application's protocol; C{None} after the end.
+        """
+        return None if self._gate is None else self._gate.application
+
+    @protocol.setter
+    def protocol(self, protocol: Any) -> None:
+        if self._gate is not None:
+            self._gate.application = protocol
+
+    # The machine.
+
+    def input(self, event: Input) -> None:
+        """
+        Something has happened.
+        """
+        before = self.node
+        after, outputs = step(before, event)
+        if after is not before:
+            ending = self.ending
+            if ending is None:
+                ending = self._begin(Ending.beginner(event))
+            if after.ended:
+                self._remember(ending)
+            self.node = after
+            ending.enter(before, after, event)
+            if before.sending and not after.sending:
+                self._transport.seal()
+            if after.ended:
+                self._stopChecking()
+        for output in outputs:
+            # An output may call the application, which may call us: where
+            # that has moved the machine on, the rest is out of date.
+            if self.node is not after:
+                break
+            _PERFORM[output](self)
+
+    def _begin(self, initiator: Initiator) -> Ending:
+        ending = self.ending = Ending(self, initiator)
+        return ending
+
+    def asks(self, event: Input) -> None:
+        """
+        The application has asked for an end.  Who asks again expects no
+        successor of what was in flight.
+        """
+        self.input(event)
+        self.checkWork()
+
+    def expectEnd(self, seconds: float) -> None:
+        """
+        Reset if the end that was asked for does not come within so many seconds.
+        """
+        if not self.node.ended:
+            assert self.ending is not None
+            self.ending.expectEnd(seconds)
+
+    def dropped(self) -> int:
+        """
+        A write came too late.
+
+        @return: the how many-th it was.
+        """
+        ending = self.ending
+        if ending is None or self.report is not None:
+            return 0
+        ending.writesDropped += 1
+        return ending.writesDropped
+
+    # What is told from below.
+
+    def peerFin(self) -> None:
+        half = IHalfCloseableProtocol.providedBy(self.protocol)
+        self.input(Input.PEER_FIN_HALF if half else Input.PEER_FIN)
+
+    def finSent(self) -> None:
+        self.input(Input.FIN_SENT)
+
+    def closeAsked(self) -> None:
+        self.asks(Input.LOSE)
+
+    def tlsFailed(self) -> None:
+        # A lingering close sees to it that the peer has the alert that says
+        # why.
+        self.input(Input.TLS_FAILED)
+
+    def handshakeExpired(self) -> None:
+        self.input(Input.HANDSHAKE_EXPIRED)
+
+    @property
+    def discards(self) -> bool:
+        """
+        Is what arrives dropped?
+        """
+        return self.node.closing
+
+    def arrived(self, count: int) -> None:
+        if self.ending is not None:
+            self.ending.arrived()
+
+    def discarded(self, count: int) -> None:
+        ending = self.ending
+        if ending is None:
+            return
+        ending.bytesDiscarded += count
+        ending.arrived()
+        limit = self.policy.lingerBytes
+        if (
+            limit is not None
+            and ending.bytesDiscarded > limit
+            and self.node is Node.LINGERING
+        ):
+            self.input(Input.LINGER_EXPIRED)
+
+    # Work in flight.
+
+    def hold(self) -> bool:
+        """
+        @return: C{False} if nothing can be held any more.
+        """
+        if not self.node.sending:
+            return False
+        self._holds += 1
+        return True
+
+    def released(self) -> None:
+        """
+        One hold less.
+        """
+        self._holds -= 1
+        self.workMayBeDone()
+
+    def workMayBeDone(self) -> None:
+        """
+        Look for work in flight once this call is over: whoever is done may
+        have a successor, which comes in the same call, the next of several
+        files, or a write by a callback.
+        """
+        if self.node.working and self._checking is None:
+            self._checking = self.clock.callLater(0, self._check)
+
+    def _check(self) -> None:
+        self._checking = None
+        self.checkWork()
+
+    def checkWork(self) -> None:
+        """
+        Look for work in flight now.
+        """
+        if self.node.working and not self._works():
+            self._stopChecking()
+            self.input(Input.WORK_DONE)
+
+    def _works(self) -> bool:
+        producer = self.producer
+        return self._holds > 0 or (
+            producer is not None and not isIdle(producer, self.node.peerDone)
+        )
+
+    def _stopChecking(self) -> None:
+        call, self._checking = self._checking, None
+        if call is not None:
+            call.cancel()
+
+    # What the machine asks for.
+
+    def _stopWork(self) -> None:
+        self._holds = 0
+        self._stopProducer()
+
+    def _stopProducer(self) -> None:
+        producer, self.producer = self.producer, None
+        if producer is not None:
+            # Twisted would tell it, and not come to an end if that raises.
+            self._transport.wrapped.unregisterProducer()
+            try:
+                producer.stopProducing()
+            except Exception:
+                _log.failure("{producer} has failed to stop", producer=producer)
+
+    def _flush(self) -> None:
+        assert self.ending is not None
+        if self._works():
+            self.ending.begin()
+        else:
+            self.input(Input.WORK_DONE)
+
+    def _sendFin(self) -> None:
+        assert self.ending is not None
+        if self.producer is not None:
+            # An idle one: Twisted would go on asking it for more.
+            self.producer = None
+            self._transport.wrapped.unregisterProducer()
+        node = self.node
+        if not self._beneath.tellsFin:
+            self.ending.rest()  # its own close has no bound here
+        # No callback of the application's is to come while it is calling us.
+        quiet = node.closing and not node.peerDone
+        self._beneath.halfClose(reading=not node.closing, now=quiet)
+        if self.node is node and self._beneath.tellsFin:
+            self.ending.begin()
+
+    def _discard(self) -> None:
+        self._gate.receives(Discarding(self))
+        self._beneath.discard(self.policy.lingerBytes is not None)
+
+    def _watchHalfClosed(self) -> None:
+        assert self.ending is not None
+        self._gate.receives(Noting(self._gate))
+        self.ending.begin()
+
+    def _linger(self) -> None:
+        assert self.ending is not None
+        self.ending.begin()
+
+    def _awaitAck(self) -> None:
+        assert self.ending is not None
+        if self._beneath.allAcknowledged(True):
+            self.input(Input.ACKNOWLEDGED)
+        else:
+            self.ending.begin()
+
+    def _tellWriteLost(self) -> None:
+        application = IHalfCloseableProtocol(self.protocol, None)
+        if application is not None:
+            application.writeConnectionLost()
+
+    def _tellReadLost(self) -> None:
+        application = IHalfCloseableProtocol(self.protocol, None)
+        if application is not None:
+            application.readConnectionLost()
+
+    def _close(self) -> None:
+        self._beneath.close()
+
+    def _drop(self) -> None:
+        self._gate.receives(Discarding(self))
+        self._beneath.drop()
+
+    def _reset(self) -> None:
+        self._gate.receives(Discarding(self))
+        self._beneath.reset()
+
+    # What the kernel knows.
+
+    def queue(self) -> Optional[SendQueue]:
+        """
+        What the kernel knows of what was sent.
+        """
+        return self._beneath.queue(self.node.finSent)
+
+    def unsent(self) -> int:
+        """
+        Bytes that were written and are still in this process.
+        """
+        return self._beneath.unsent()
+
+    def written(self) -> Optional[int]:
+        """
+        Bytes that were written in all, as far as known.
+        """
+        return self._beneath.written(self.node.finSent)
+
+    def _ask(self) -> Optional[tuple[int, bool]]:
+        queue = self.queue()
+        if queue is None:
+            return None
+        owed = self._beneath.owed(queue.unacknowledged + self.unsent())
+        return owed, queue.gone
+
+    def _remember(self, ending: Ending) -> None:
+        """
+        Keep what the kernel says, once, before the socket is gone.
+        """
+        if ending.known is None:
+            ending.known = self._ask()
+            ending.written = self.written()
+
+    # The end.
+
+    def vanished(self) -> None:
+        """
+        The connection is no more, and no event says so.
+        """
+        self._beneath.abandon()
+
+    def losing(self, reason: Failure) -> Failure:
+        if not self.node.ended:
+            reason = self._lost(reason)
+        self._stopProducer()
+        return reason
+
+    def _lost(self, reason: Failure) -> Failure:
+        if reason.check(ConnectionLost):
+            # TCP_INFO reads the state before it waits for the socket's lock
+            # (tcp_get_info, net/ipv4/tcp.c), so that the first one may miss a
+            # reset which the kernel is still handling; the second one sees it.
+            self.queue()
+        known, written = self._ask(), self.written()
+        outcome = self._outcome(reason, known)
+        if outcome is Outcome.CLEAN and reason.check(ConnectionLost):
+            reason = _DONE
+        ending = self.ending
+        if ending is None:
+            # An exception of ours, or the reactor's end, is not the peer's
+            # doing.
+            lost = outcome is Outcome.LOST
+            ending = self._begin(Initiator.LOCAL if lost else Initiator.PEER)
+        ending.known, ending.written, ending.outcome = known, written, outcome
+        if not reason.check(ConnectionDone, ConnectionLost, ConnectionAborted):
+            ending.reason = reason
+        self.input(Input.LOST)
+        return reason
+
+    def _outcome(self, reason: Failure, known: Optional[tuple[int, bool]]) -> Outcome:
+        peerDone, below = self.node.peerDone, self._beneath
+        if reason.check(ConnectionDone) and (peerDone or not below.tellsFin):
+            return Outcome.CLEAN
+        if reason.check(ConnectionLost):
+            owed, gone = (None, not below.stopped()) if known is None else known
+            if gone and peerDone and not self._works() and below.hangsUp(owed):
+                return Outcome.CLEAN
+            if gone:
+                return Outcome.RESET_BY_PEER
+        return Outcome.LOST
+
+    def finished(self, reason: Failure) -> None:
+        """
+        It has ended.  Again, it does nothing.
+        """
+        if self.report is not None:
+            return
+        if not self.node.ended:
+            reason = self._lost(reason)
+        ending, below, gate = self.ending, self._beneath, self._gate
+        assert ending is not None and ending.outcome is not None
+        reason = ending.reason or reason
+        outcome = below.judge(ending.outcome)
+        self.report = report = ending.report(reason, outcome, below.closeNotify())
+        below.detach()
+        application, transport = gate.application, self._transport
+        if self._intercepted is not None:
+            self._intercepted.restore()
+        self.producer = None
+        gate.closed()
+        try:
+            try:
+                application.connectionLost(reason)
+            finally:
+                if ITerminationListener.providedBy(application):
+                    application.terminated(report)
+        finally:
+            _log.info(
+                "{peer}: {report}",
+                peer=transport.getPeer(),
+                report=report,
+                outcome=report.outcome.name,
+            )
+            waiting, self._waiting = self._waiting, None
+            # No cycle is left, so that nothing waits for the collector.
+            self._transport = self._gate = None
+            if waiting is not None:
+                waiting.fire(report)
+
+    def waiting(self) -> Waiters[Termination]:
+        """
+        Those who wait for the report.
+        """
+        if self._waiting is None:
+            self._waiting = Waiters()
+        return self._waiting
+
+
+_PERFORM: dict[Output, Callable[[Connection], None]] = {
+    Output.STOP_WORK: Connection._stopWork,
+    Output.FLUSH: Connection._flush,
+    Output.SEND_FIN: Connection._sendFin,
+    Output.DISCARD: Connection._discard,
+    Output.WATCH_HALF_CLOSED: Connection._watchHalfClosed,
+    Output.LINGER: Connection._linger,
+    Output.AWAIT_ACK: Connection._awaitAck,
+    Output.TELL_WRITE_LOST: Connection._tellWriteLost,
+    Output.TELL_READ_LOST: Connection._tellReadLost,
+    Output.CLOSE: Connection._close,
+    Output.DROP: Connection._drop,
+    Output.RESET: Connection._reset,
+}
+
+
+__all__ = ["Connection"]

@@ -1,0 +1,96 @@
+"""
+An object that stands in for another one.
+
+Twisted's transports and protocols are asked for far more than their
+interfaces name: for attributes, for interfaces that they may provide, for
+their class (C{isinstance(transport, TLSMemoryBIOProtocol)}), and for their
+identity (a reactor's set of readers).  What stands between the two must not be
+noticed, and the rule for that is here, once: what the class of the stand-in
+defines is its own, and all else is the subject's.  It is the rule of
+C{weakref.proxy}, of wrapt and of zope.proxy.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from zope.interface import providedBy
+from zope.interface.declarations import Declaration
+
+# A declaration is slow to make, and subjects of one class provide the same.
+_declared: dict[type, WeakKeyDictionary[Any, Any]] = {}
+
+
+class StandIn:
+    """
+    @cvar _adds: the interfaces that it provides beside those of the subject.
+    """
+
+    __slots__ = ("__dict__", "__weakref__", "_subject")
+
+    _adds: tuple[Any, ...] = ()
+
+    def __init__(self, subject: Any) -> None:
+        _setSubject(self, subject)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "_subject":  # it is not there yet: do not look in itself
+            raise AttributeError(name)
+        return getattr(self._subject, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if hasattr(type(self), name):
+            object.__setattr__(self, name, value)
+        else:
+            setattr(self._subject, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        if hasattr(type(self), name):
+            object.__delattr__(self, name)
+        else:
+            delattr(self._subject, name)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*object.__dir__(self), *dir(self._subject)})
+
+    # isinstance() asks for the class of the stand-in first, and then for this.
+    @property
+    def __class__(self) -> type:
+        return self._subject.__class__
+
+    @__class__.setter
+    def __class__(self, made: type) -> None:
+        self._subject.__class__ = made
+
+    # select() and asyncio's reactors look a descriptor up in a set.
+    def __eq__(self, other: object) -> bool:
+        if issubclass(type(other), StandIn):
+            other = other._subject  # type: ignore[attr-defined]
+        return bool(self._subject == other)
+
+    def __hash__(self) -> int:
+        return hash(self._subject)
+
+    # directlyProvides() sets this one, and it is the subject that is to have it.
+    @property
+    def __provides__(self) -> Any:
+        return self._subject.__provides__
+
+    @__provides__.setter
+    def __provides__(self, declaration: Any) -> None:
+        self._subject.__provides__ = declaration
+
+    @property
+    def __providedBy__(self) -> Any:
+        provided = providedBy(self._subject)
+        known = _declared.setdefault(type(self), WeakKeyDictionary())
+        found = known.get(provided)
+        if found is None:
+            found = known[provided] = Declaration(*self._adds, provided)
+        return found
+
+
+_setSubject = StandIn.__dict__["_subject"].__set__
+
+__all__ = ["StandIn"]
