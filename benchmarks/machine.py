@@ -13,7 +13,7 @@ from typing import Any, Callable, Protocol
 
 from automat import TypeMachineBuilder
 
-from twisted_term.connection.machine import Input, Node, step
+from twisted_term.connection.machine import STEPS, Input, Node
 
 _EVENTS = (Input.LOSE, Input.FIN_SENT, Input.PEER_FIN)
 
@@ -61,7 +61,7 @@ def table() -> Any:
     """
     node = Node.OPEN
     for event in _EVENTS:
-        node = step(node, event)[0]
+        node = STEPS[node, event][0]
     return node
 
 

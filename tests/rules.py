@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Optional
 
-from twisted_term.connection.machine import Input, Node, Output, State, step
+from twisted_term.connection.machine import STEPS, Input, Node, Output, State
 
 _TIMERS = {Output.FLUSH, Output.WATCH_HALF_CLOSED, Output.LINGER, Output.AWAIT_ACK}
 _PEER_FIN = (Input.PEER_FIN, Input.PEER_FIN_HALF, Input.PEER_GONE)
@@ -115,7 +115,7 @@ class Rules:
         @raise AssertionError: if the machine does otherwise.
         @return: the machine's next node.
         """
-        after, found = step(node, event)
+        after, found = STEPS[node, event]
         outputs = set(found)
         told = (node, event, after, found)
         assert len(outputs) == len(found), told
@@ -137,7 +137,7 @@ class Rules:
         bounded = bounded or Output.STOP_WORK in outputs
         assert bool(outputs & _TIMERS) == bounded, told
         if self.asked:
-            assert step(after, Input.FLUSH_EXPIRED)[0].ended, told
+            assert STEPS[after, Input.FLUSH_EXPIRED][0].ended, told
         return after
 
 

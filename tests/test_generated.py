@@ -39,7 +39,7 @@ from twisted_term import (
     TerminationPolicy,
 )
 from twisted_term.connection import shell
-from twisted_term.connection.machine import Input, Node, Step, step
+from twisted_term.connection.machine import STEPS, Input, Node, Step
 from twisted_term.interfaces import ITerminationListener
 from twisted_term.policy import policyOptions
 from twisted_term.termserver.demo import DemoFactory, payload
@@ -222,7 +222,7 @@ class Run:
         """
         assert node is self._node
         self._node = self.rules.check(self._node, event)
-        return step(node, event)
+        return STEPS[node, event]
 
     # What is known.
 

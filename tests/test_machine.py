@@ -9,7 +9,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from twisted_term.connection.machine import Input, Node, Output, State, diagram, step
+from twisted_term.connection.machine import STEPS, Input, Node, Output, State, diagram
 
 from .support import once
 
@@ -24,7 +24,7 @@ class MachineTests(SynchronousTestCase):
         connection ignores them all.
         """
         for node, event in product(Node, Input):
-            after, outputs = step(node, event)
+            after, outputs = STEPS[node, event]
             if node.ended:
                 self.assertEqual((after, outputs), (node, ()))
 
@@ -33,7 +33,7 @@ class MachineTests(SynchronousTestCase):
         No input takes a connection back to an earlier state.
         """
         for node, event in product(Node, Input):
-            after, _ = step(node, event)
+            after, _ = STEPS[node, event]
             if after is not Node.ABORTED and node is not Node.ABORTED:
                 before = _ORDER.index(node.state)
                 self.assertGreaterEqual(_ORDER.index(after.state), before)
@@ -45,14 +45,16 @@ class MachineTests(SynchronousTestCase):
         for node in Node:
             if not node.ended:
                 for event in (Input.ABORT, Input.DEADLINE):
-                    self.assertEqual(step(node, event), (Node.ABORTED, (Output.RESET,)))
+                    self.assertEqual(
+                        STEPS[node, event], (Node.ABORTED, (Output.RESET,))
+                    )
 
     def test_finOnlyWhenNothingIsInFlight(self) -> None:
         """
         FIN is sent on C{WORK_DONE} alone.
         """
         for node, event in product(Node, Input):
-            if Output.SEND_FIN in step(node, event)[1]:
+            if Output.SEND_FIN in STEPS[node, event][1]:
                 self.assertIs(event, Input.WORK_DONE)
 
     def test_everyNodeIsReached(self) -> None:
@@ -62,7 +64,7 @@ class MachineTests(SynchronousTestCase):
         reached = [Node.OPEN]
         for node in reached:
             for event in Input:
-                after = step(node, event)[0]
+                after = STEPS[node, event][0]
                 if after not in reached:
                     reached.append(after)
         self.assertEqual(set(reached), set(Node))

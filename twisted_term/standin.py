@@ -18,8 +18,27 @@ from weakref import WeakKeyDictionary
 from zope.interface import providedBy
 from zope.interface.declarations import Declaration
 
-# A declaration is slow to make, and subjects of one class provide the same.
-_declared: dict[type, WeakKeyDictionary[Any, Any]] = {}
+
+class _Declared:
+    """
+    What the stand-ins of one class provide.  A declaration is slow to make;
+    subjects of one class provide the same, and most often it is the one that
+    was asked for last.
+    """
+
+    def __init__(self) -> None:
+        self._last: tuple[Any, Any] = (None, None)
+        self._known: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
+
+    def find(self, adds: tuple[Any, ...], provided: Any) -> Any:
+        last, declaration = self._last
+        if last is provided:
+            return declaration
+        declaration = self._known.get(provided)
+        if declaration is None:
+            declaration = self._known[provided] = Declaration(*adds, provided)
+        self._last = provided, declaration
+        return declaration
 
 
 class StandIn:
@@ -30,6 +49,10 @@ class StandIn:
     __slots__ = ("__dict__", "__weakref__", "_subject")
 
     _adds: tuple[Any, ...] = ()
+    _declared = _Declared()
+
+    def __init_subclass__(cls) -> None:
+        cls._declared = _Declared()
 
     def __init__(self, subject: Any) -> None:
         _setSubject(self, subject)
@@ -83,12 +106,7 @@ class StandIn:
 
     @property
     def __providedBy__(self) -> Any:
-        provided = providedBy(self._subject)
-        known = _declared.setdefault(type(self), WeakKeyDictionary())
-        found = known.get(provided)
-        if found is None:
-            found = known[provided] = Declaration(*self._adds, provided)
-        return found
+        return self._declared.find(self._adds, providedBy(self._subject))
 
 
 _setSubject = StandIn.__dict__["_subject"].__set__

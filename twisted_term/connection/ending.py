@@ -14,16 +14,16 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
 from .beneath.kernel import SendQueue
-from .machine import Input, Node, State
+from .machine import Input, Node, Ours, State
 from .report import Initiator, Outcome, Termination
-from .sweep import Look, sweepOf
+from .sweep import FIRST, Sweep, sweepOf
 
 #: Progress is looked for so many times in the limit that applies, so that what
 #: expires does so between one and one and an eighth of its limit.
 _LOOKS = 8
 #: The first pause, and the longest one, between two looks (seconds); a pause
 #: is twice the one before.  Most connections end before the first look.
-_FIRST, _LONGEST, _SHORTEST = 0.1, 60.0, 0.001
+_FIRST, _LONGEST, _SHORTEST = FIRST, 60.0, 0.001
 #: While nothing but the last acknowledgement is awaited, there is no event to
 #: wait for: the kernel reports hang-up from the peer's FIN on (tcp_poll,
 #: net/ipv4/tcp.c).  So the queue is looked at, at first often.
@@ -55,20 +55,21 @@ class Ending:
     """
     One connection's end, from the first thing that begins it to the report.
 
+    @ivar due: when to look at it again; the sweep's.
     @ivar outcome: how it has ended, once that is known.
     @ivar reason: what was raised, if that has brought the end.
     @ivar known: what the kernel has said before the socket was gone: bytes
         that are unacknowledged or unsent, and whether it has given up.
-    @ivar written: bytes that were written in all, as far as known.
     """
 
     __slots__ = (
         "_acknowledged",
+        "_afterFin",
         "_arrival",
+        "_bounded",
         "_connection",
         "_deadline",
         "_initiator",
-        "_look",
         "_looked",
         "_most",
         "_owed",
@@ -80,13 +81,13 @@ class Ending:
         "_since",
         "_steady",
         "_sweep",
-        "_writtenBefore",
+        "_written",
         "bytesDiscarded",
+        "due",
         "known",
         "outcome",
         "reason",
         "writesDropped",
-        "written",
     )
 
     def __init__(self, connection: Any, initiator: Initiator) -> None:
@@ -95,16 +96,16 @@ class Ending:
         self._since: float = connection.since
         self._seconds: dict[State, float] = {}
         self._peerFinAt: Optional[float] = None
-        self._writtenBefore: Optional[int] = None
+        self._written: Optional[int] = None
+        self._afterFin: Optional[int] = None
         self._deadline: Optional[IDelayedCall] = None
-        self._look: Optional[Look] = None
+        self._sweep: Optional[Sweep] = None
+        self._bounded = False
+        self.due: Optional[float] = None
         self.outcome: Optional[Outcome] = None
         self.reason: Optional[Failure] = None
         self.known: Optional[tuple[int, bool]] = None
-        self.written: Optional[int] = None
         self.bytesDiscarded = self.writesDropped = 0
-        self._sweep = sweepOf(connection.clock)
-        self._sweep.atStop(self)
 
     @staticmethod
     def beginner(event: Input) -> Initiator:
@@ -117,18 +118,32 @@ class Ending:
         """
         The machine has moved.
         """
+        peerFin = after.peerDone and not before.peerDone
+        if before.state is after.state and not peerFin:
+            return
         now = self._connection.clock.seconds()
-        if after.peerDone and not before.peerDone and not after.ended:
+        if after.ended:
+            self._end(event)
+        elif peerFin:
             self._peerFinAt = sum(self._seconds.values()) + now - self._since
-            self._writtenBefore = self._connection.written()
+            if before.ours is Ours.OPEN:
+                self._written = self._connection.written()
+            if before.ours is not Ours.SENT:
+                self._tellStop()
         state = before.state
         if state is not after.state:
             seconds = self._seconds
             seconds[state] = seconds.get(state, 0.0) + now - self._since
             self._since = now
-        if after.ended:
-            self.rest()
-            self.outcome = _OUTCOMES.get(event, self.outcome or Outcome.CLEAN)
+
+    def _end(self, event: Input) -> None:
+        self.rest()
+        self.outcome = _OUTCOMES.get(event, self.outcome or Outcome.CLEAN)
+        if self._written is not None:
+            written = self._connection.written()
+            self._afterFin = (
+                None if written is None else max(0, written - self._written)
+            )
 
     # The deadline of terminate().
 
@@ -155,8 +170,8 @@ class Ending:
         """
         The connection has entered a state that is bounded.
         """
-        if self._look is None:
-            self._look = Look(self._see)
+        if not self._bounded:
+            self._bounded = True
             self._steady = 0.0
             self._acknowledged: Optional[int] = None
             self._owed: Optional[bool] = None
@@ -165,25 +180,33 @@ class Ending:
             self._steady = self._now()
         self._looked = self._connection.clock.seconds()
         self._progress = self._settled = self._steady
-        last = self._connection.node is Node.LAST_ACK
+        connection = self._connection
+        if connection.node.peerDone:
+            self._tellStop()
+        last = connection.node is Node.LAST_ACK
         self._pause = _FIRST_ACK if last else _FIRST
-        limits = [limit for _, limit, _ in self._limits()]
-        self._wait(min([self._pause, *(limit / _LOOKS for limit in limits)]))
+        shortest = connection.policy.shortest / _LOOKS
+        if last or shortest < _FIRST:
+            self._wait(min(self._pause, shortest))
+        else:
+            # Most ends come before the first look.
+            self._most = _FIRST * _SLACK
+            self._sweepOf().enrol(self)
 
     def rest(self) -> None:
         """
         Nothing is bounded any more.
         """
-        look, self._look = self._look, None
-        if look is not None:
-            self._sweep.forget(look)
+        self._bounded = False
+        if self._sweep is not None:
+            self._sweep.forget(self)
 
     def arrived(self) -> None:
         """
         Bytes have arrived; or the application reads again, and silence counts
         anew.
         """
-        if self._look is not None:
+        if self._bounded:
             self._arrival = self._now()
 
     def _now(self) -> float:
@@ -191,12 +214,17 @@ class Ending:
         return self._steady + min(max(elapsed, 0.0), self._most)
 
     def _wait(self, pause: float) -> None:
-        assert self._look is not None
         pause = max(pause, _SHORTEST)
         self._most = pause * _SLACK
-        self._sweep.want(self._look, pause)
+        self._sweepOf().want(self, pause)
 
-    def _see(self) -> None:
+    def _sweepOf(self) -> Sweep:
+        sweep = self._sweep
+        if sweep is None:
+            sweep = self._sweep = sweepOf(self._connection.clock)
+        return sweep
+
+    def look(self) -> None:
         """
         See what has expired, and when to look again.
         """
@@ -285,9 +313,14 @@ class Ending:
 
     # The end itself.
 
+    def _tellStop(self) -> None:
+        # From the peer's FIN on it is neither read nor, with nothing to write,
+        # written: the reactor does not know of it when it stops.
+        self._sweepOf().atStop(self)
+
     def stopped(self) -> None:
         """
-        The reactor stops: whoever is neither read nor written is not told.
+        The reactor stops.
         """
         self._connection.vanished()
 
@@ -300,15 +333,17 @@ class Ending:
         """
         The connection is no more.
         """
-        self.rest()
-        self._forgetDeadline()
-        self._sweep.leave(self)
+        if self._bounded:
+            self.rest()
+        if self._deadline is not None:
+            self._forgetDeadline()
+        if self._sweep is not None:
+            self._sweep.leave(self)
         count = None if self.known is None else self.known[0]
-        afterFin = None
-        if self._writtenBefore is not None and self.written is not None:
-            afterFin = max(0, self.written - self._writtenBefore)
         self._connection = None
-        return Termination(
+        # A frozen dataclass's own __init__ sets each field by a call.
+        report: Termination = _new(Termination)
+        report.__dict__.update(
             outcome=outcome,
             initiator=self._initiator,
             delivered=None if count is None else count == 0,
@@ -320,10 +355,12 @@ class Ending:
             closeNotifySent=closeNotify[0],
             closeNotifyReceived=closeNotify[1],
             peerFin=self._peerFinAt,
-            bytesAfterPeerFin=afterFin,
+            bytesAfterPeerFin=self._afterFin,
         )
+        return report
 
 
+_new = object.__new__
 _Bound = Callable[[Ending, Any], list[tuple[float, Union[float, None], Input]]]
 _BOUNDS: dict[State, _Bound] = {
     State.FLUSHING: Ending._flushing,

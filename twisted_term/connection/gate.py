@@ -34,6 +34,8 @@ class Noting:
     Receives in the application's stead, and says when something arrives.
     """
 
+    __slots__ = ("_gate",)
+
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
 
@@ -49,6 +51,8 @@ class Discarding:
     """
     Receives in the application's stead, and drops it.
     """
+
+    __slots__ = ("_connection",)
 
     def __init__(self, connection: Told) -> None:
         self._connection = connection
@@ -119,6 +123,8 @@ class Gate(StandIn):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if self.connection is not None:
             self.connection.finished(reason)
+        elif self.receiver is not None:  # another gate stands farther out
+            self._subject.connectionLost(reason)
 
     def receives(self, receiver: Any) -> None:
         """

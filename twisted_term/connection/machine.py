@@ -24,8 +24,7 @@ depends on what has changed:
   - both are out: wait until the peer has acknowledged all bytes, and close.
 
 An end that is not orderly, a reset, a loss, a limit, ends both streams at
-once.  A pair of node and input that the table lacks changes nothing, and asks
-for nothing.
+once.  What changes nothing, and asks for nothing, is in the table as well.
 
 The shell around it (L{twisted_term.connection.shell}) turns events into
 inputs and carries out outputs.
@@ -183,7 +182,7 @@ _CLOSING = (Input.LOSE, Input.TLS_FAILED)
 #: Nobody can take any more what work in flight would send.
 _NO_MORE_WORK = (Input.PEER_GONE, Input.TLS_FAILED)
 #: These end both streams at once.
-_ENDS = {
+_ENDS: dict[Input, Step] = {
     Input.LOST: (Node.CLOSED, ()),
     Input.CLOSE: (Node.CLOSED, (Output.DROP,)),
     Input.ABORT: (Node.ABORTED, (Output.RESET,)),
@@ -227,41 +226,35 @@ def _orderly(node: Node, event: Input) -> Step:
     return after, tuple(outputs)
 
 
-def _table() -> dict[tuple[Node, Input], Step]:
-    table: dict[tuple[Node, Input], Step] = {
-        (Node.LINGERING, Input.LINGER_EXPIRED): (Node.CLOSED, (Output.CLOSE,)),
-        (Node.LAST_ACK, Input.ACKNOWLEDGED): (Node.CLOSED, (Output.CLOSE,)),
-    }
-    for node in Node:
-        if node.ended:
-            continue
-        for event in Input:
-            found = _orderly(node, event)
-            if found != (node, ()):
-                table[node, event] = found
-        for event, end in _ENDS.items():
-            table[node, event] = end
-        if node.state is not State.OPEN:
-            table[node, Input.FLUSH_EXPIRED] = (Node.ABORTED, (Output.RESET,))
-    return table
-
-
-_TABLE = _table()
-
-
-def step(node: Node, event: Input) -> Step:
+def _step(node: Node, event: Input) -> Step:
     """
     What C{event} makes of a connection that is at C{node}.
     """
-    return _TABLE.get((node, event)) or (node, ())
+    if node.ended:
+        return node, ()
+    if event in _ENDS:
+        return _ENDS[event]
+    if event is Input.FLUSH_EXPIRED and node.state is not State.OPEN:
+        return Node.ABORTED, (Output.RESET,)
+    waits = {Node.LINGERING: Input.LINGER_EXPIRED, Node.LAST_ACK: Input.ACKNOWLEDGED}
+    if waits.get(node) is event:
+        return Node.CLOSED, (Output.CLOSE,)
+    return _orderly(node, event)
+
+
+#: The machine: where each input takes each node, and what is to be done.
+STEPS: dict[tuple[Node, Input], Step] = {
+    (node, event): _step(node, event) for node in Node for event in Input
+}
 
 
 def transitions() -> Iterator[tuple[Node, Input, Node, tuple[Output, ...]]]:
     """
-    Every entry of the table.
+    Every entry of the table that makes a difference.
     """
-    for (node, event), (after, outputs) in _TABLE.items():
-        yield node, event, after, outputs
+    for (node, event), (after, outputs) in STEPS.items():
+        if (after, outputs) != (node, ()):
+            yield node, event, after, outputs
 
 
 def diagram() -> str:

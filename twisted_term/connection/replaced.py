@@ -1,8 +1,7 @@
 """
 What this package replaces on objects of Twisted's and of others, and what it
 reads of their private attributes.  This list is complete; all of it goes
-through L{replace}, which returns what undoes it, or is read by the functions
-below.
+through L{Replaced}, which undoes it, or is read by the functions below.
 
 Replaced on one object each, from the begin of a connection to its end, unless
 another time is named:
@@ -12,10 +11,10 @@ another time is named:
         protocol.  What the kernel knows of the connection has to be asked
         before that; and whatever a protocol on the way raises, the end must
         be told.
-      - C{readConnectionLost} and C{_closeWriteConnection} (from our FIN on):
-        Twisted tells of the two FINs only an outermost protocol that is an
-        C{IHalfCloseableProtocol}.  Most that stand between it and us, TLS and
-        tunnels for example, are not.
+      - C{readConnectionLost}, and C{_closeWriteConnection} from the moment at
+        which FIN is queued: Twisted tells of the two FINs only an outermost
+        protocol that is an C{IHalfCloseableProtocol}.  Most that stand between
+        it and us, TLS and tunnels for example, are not.
       - C{loseConnection}, where somebody stands between it and us: his end
         of the connection is to be a lingering one, too.
       - C{doRead} while L{twisted_term.connection.beneath.discard} discards.
@@ -44,45 +43,56 @@ Private attributes that are read:
 
 from __future__ import annotations
 
-from typing import Any
-
-_ABSENT = object()
+from typing import Any, Optional
 
 
 class Replaced:
     """
-    What L{replace} has replaced on one object.
+    What is replaced on one object, and how that is undone.
     """
 
-    __slots__ = ("_before", "_owner")
+    __slots__ = ("_before", "_names", "_own")
 
-    def __init__(self, owner: Any, before: tuple[tuple[str, Any], ...]) -> None:
-        self._owner = owner
-        self._before = before
+    def __init__(self, owner: Any) -> None:
+        self._own: dict[str, Any] = vars(owner)
+        self._names: list[str] = []
+        self._before: Optional[dict[str, Any]] = None
+
+    def put(self, name: str, value: Any) -> None:
+        """
+        Give the object another attribute than its class has.
+        """
+        own = self._own
+        if name in own:
+            if self._before is None:
+                self._before = {}
+            self._before.setdefault(name, own[name])
+        own[name] = value
+        self._names.append(name)
 
     def restore(self) -> None:
         """
-        Give the object back what it had.  Again, it does nothing.
+        Give the object back what it had.
         """
-        for name, value in self._before:
-            if value is not _ABSENT:
-                setattr(self._owner, name, value)
-            else:  # that of its class
-                vars(self._owner).pop(name, None)
-        self._owner, self._before = None, ()
+        own = self._own
+        for name in self._names:
+            own.pop(name, None)
+        self._names.clear()
+        if self._before is not None:
+            own.update(self._before)
+            self._before = None
 
 
 def replace(owner: Any, **attributes: Any) -> Replaced:
     """
-    Give one object other attributes than it has.
+    Give one object other attributes than its class has.
 
     @return: what undoes it.
     """
-    own = vars(owner)
-    before = tuple([(name, own.get(name, _ABSENT)) for name in attributes])
+    replaced = Replaced(owner)
     for name, value in attributes.items():
-        setattr(owner, name, value)
-    return Replaced(owner, before)
+        replaced.put(name, value)
+    return replaced
 
 
 def unsentBytes(transport: Any) -> int:

@@ -7,9 +7,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from time import time
 from typing import Optional
 
 from twisted.internet.error import ConnectionAborted
+from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
 from .machine import State
@@ -162,4 +164,29 @@ class Termination:
         return f"{self.summary} ({spent})"
 
 
-__all__ = ["Initiator", "Outcome", "State", "Termination"]
+def logEnd(peer: object, report: Termination) -> None:
+    """
+    Log how a connection ended.
+
+    C{Logger.info} sorts the names of all levels each time that it is called,
+    which takes longer than all else here, and each connection has an end.
+    """
+    log = _log
+    log.observer(
+        {
+            "log_logger": log,
+            "log_level": LogLevel.info,
+            "log_namespace": log.namespace,
+            "log_source": None,
+            "log_format": "{peer}: {report}",
+            "log_time": time(),
+            "peer": peer,
+            "report": report,
+            "outcome": report.outcome.name,
+        }
+    )
+
+
+_log = Logger(namespace="twisted_term.transport")
+
+__all__ = ["Initiator", "Outcome", "State", "Termination", "logEnd"]

@@ -15,6 +15,7 @@ from twisted.internet.interfaces import (
 )
 from twisted.internet.main import CONNECTION_DONE
 from twisted.logger import Logger
+from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
 
 from .._waiters import Waiters
@@ -24,12 +25,12 @@ from .beneath import ground, overTLS
 from .beneath.kernel import SendQueue
 from .ending import Ending
 from .gate import Discarding, Gate, Noting, intercept, takePlace
-from .machine import Input, Node, Output, step
+from .machine import STEPS, Input, Node, Output
 from .replaced import Replaced
-from .report import Initiator, Outcome, Termination
+from .report import Initiator, Outcome, Termination, logEnd
 from .work import isIdle
 
-_log = Logger(namespace="twisted_term.transport")
+_log = Logger()
 _DONE = Failure(CONNECTION_DONE)
 
 
@@ -70,9 +71,16 @@ class Connection:
         """
         @param transport: what the application has.
         @param wrapped: what that stands in for.
+        @param clock: C{None} for the wrapped transport's reactor, or else the
+            global one.
         """
         self._transport = transport
-        self._beneath = ground(wrapped)
+        self._beneath = below = ground(wrapped)
+        clock = clock or below.clock
+        if clock is None:
+            from twisted.internet import reactor
+
+            clock = reactor
         self.policy = policy
         self.clock: IReactorTime = clock
         self.since = clock.seconds()
@@ -98,10 +106,11 @@ class Connection:
         if not placed and not (self._beneath.tellsFin and takePlace(gate, wrapped)):
             self._intercepted = intercept(gate)
         gate.opened(self)
-        wraps = overTLS(self._beneath, wrapped)
-        plain = wraps is self._beneath and not hasattr(type(wrapped), "wrappedProtocol")
-        self._beneath = wraps
-        wraps.attach(self, gate if plain else None)
+        if issubclass(type(wrapped), ProtocolWrapper):
+            self._beneath = overTLS(self._beneath, wrapped)
+            self._beneath.attach(self)
+        else:
+            self._beneath.attach(self, plain=True)
 
     def startTLS(self, start: Callable[[], None], wrapped: Any) -> None:
         """
@@ -135,18 +144,18 @@ class Connection:
         Something has happened.
         """
         before = self.node
-        after, outputs = step(before, event)
+        after, outputs = STEPS[before, event]
         if after is not before:
             ending = self.ending
             if ending is None:
                 ending = self._begin(Ending.beginner(event))
-            if after.ended:
+            if after.ended and ending.known is None:
                 self._remember(ending)
             self.node = after
             ending.enter(before, after, event)
             if before.sending and not after.sending:
                 self._transport.seal()
-            if after.ended:
+            if after.ended and self._checking is not None:
                 self._stopChecking()
         for output in outputs:
             # An output may call the application, which may call us: where
@@ -165,7 +174,8 @@ class Connection:
         successor of what was in flight.
         """
         self.input(event)
-        self.checkWork()
+        if self.node.working:
+            self.checkWork()
 
     def expectEnd(self, seconds: float) -> None:
         """
@@ -322,7 +332,8 @@ class Connection:
 
     def _discard(self) -> None:
         self._gate.receives(Discarding(self))
-        self._beneath.discard(self.policy.lingerBytes is not None)
+        small = self.policy.lingerBytes is not None
+        self._beneath.discard(small, self.readPaused)
 
     def _watchHalfClosed(self) -> None:
         assert self.ending is not None
@@ -335,7 +346,10 @@ class Connection:
 
     def _awaitAck(self) -> None:
         assert self.ending is not None
-        if self._beneath.allAcknowledged(True):
+        owed = self._beneath.unacknowledged(True)
+        if not owed:
+            # The kernel need not be asked once more.
+            self.ending.known = None if owed is None else (0, False)
             self.input(Input.ACKNOWLEDGED)
         else:
             self.ending.begin()
@@ -392,9 +406,7 @@ class Connection:
         """
         Keep what the kernel says, once, before the socket is gone.
         """
-        if ending.known is None:
-            ending.known = self._ask()
-            ending.written = self.written()
+        ending.known = self._ask()
 
     # The end.
 
@@ -407,7 +419,8 @@ class Connection:
     def losing(self, reason: Failure) -> Failure:
         if not self.node.ended:
             reason = self._lost(reason)
-        self._stopProducer()
+        if self.producer is not None:
+            self._stopProducer()
         return reason
 
     def _lost(self, reason: Failure) -> Failure:
@@ -416,7 +429,7 @@ class Connection:
             # (tcp_get_info, net/ipv4/tcp.c), so that the first one may miss a
             # reset which the kernel is still handling; the second one sees it.
             self.queue()
-        known, written = self._ask(), self.written()
+        known = self._ask()
         outcome = self._outcome(reason, known)
         if outcome is Outcome.CLEAN and reason.check(ConnectionLost):
             reason = _DONE
@@ -426,7 +439,7 @@ class Connection:
             # doing.
             lost = outcome is Outcome.LOST
             ending = self._begin(Initiator.LOCAL if lost else Initiator.PEER)
-        ending.known, ending.written, ending.outcome = known, written, outcome
+        ending.known, ending.outcome = known, outcome
         if not reason.check(ConnectionDone, ConnectionLost, ConnectionAborted):
             ending.reason = reason
         self.input(Input.LOST)
@@ -470,12 +483,7 @@ class Connection:
                 if ITerminationListener.providedBy(application):
                     application.terminated(report)
         finally:
-            _log.info(
-                "{peer}: {report}",
-                peer=transport.getPeer(),
-                report=report,
-                outcome=report.outcome.name,
-            )
+            logEnd(transport.getPeer(), report)
             waiting, self._waiting = self._waiting, None
             # No cycle is left, so that nothing waits for the collector.
             self._transport = self._gate = None

@@ -8,8 +8,9 @@ C{DelayedCall} for each, made and cancelled, costs more than the end itself.
 from __future__ import annotations
 
 import weakref
+from collections.abc import Iterator
 from heapq import heappop, heappush
-from typing import Any, Callable, Optional
+from typing import Any, Optional, Protocol
 from weakref import WeakKeyDictionary
 
 from twisted.internet.interfaces import IDelayedCall, IReactorCore, IReactorTime
@@ -18,62 +19,84 @@ from twisted.logger import Logger
 _log = Logger()
 
 
-class Look:
+class Watched(Protocol):
     """
-    When to look at one ending connection.
+    What is looked at.
 
-    @ivar due: when; C{None} if nobody wants to know any more.
+    @ivar due: when it is to be looked at; C{None} if it is not.  This module
+        sets it.
     """
 
-    __slots__ = ("call", "due")
+    due: Optional[float]
 
-    def __init__(self, call: Callable[[], None]) -> None:
-        self.call: Optional[Callable[[], None]] = call
-        self.due: Optional[float] = None
+    def look(self) -> None: ...
+    def stopped(self) -> None: ...
+
+
+#: The first pause (seconds).
+FIRST = 0.1
 
 
 class Sweep:
     """
     Calls what is due, and has a delayed call of its own while, and only while,
     there is something to wait for.
+
+    Those whose first look is still to come are in the order in which it is
+    due, for they all wait as long; so nothing has to be sorted for them, and
+    most of them go before their turn has come.
     """
 
     def __init__(self, clock: IReactorTime) -> None:
         # It is found by its clock, which it must not keep alive.
-        self._clock = weakref.ref(clock)
-        self._heap: list[tuple[float, int, Look]] = []
-        self._number = 0
-        self._wanted = 0
+        self.clock = weakref.ref(clock)
+        self._first: dict[Watched, float] = {}
+        self._heap: list[tuple[float, int, Watched]] = []
+        self._number = self._later = 0
         self._call: Optional[IDelayedCall] = None
         self._sweeping = False
         self._atStop: dict[Any, None] = {}
         if IReactorCore.providedBy(clock):
             clock.addSystemEventTrigger("during", "shutdown", _stop, weakref.ref(self))
 
-    def want(self, look: Look, pause: float) -> None:
+    def enrol(self, watched: Watched) -> None:
         """
-        Call it in C{pause} seconds, and not when that was wanted before.
+        Look at it after the first pause.
         """
-        clock = self._clock()
+        if watched.due is not None:
+            self.forget(watched)
+        clock = self.clock()
         assert clock is not None
-        if look.due is None:
-            self._wanted += 1
-        look.due = due = clock.seconds() + pause
+        self._first[watched] = due = clock.seconds() + FIRST
+        if self._call is None and not self._sweeping:
+            self._schedule(clock, due)
+
+    def want(self, watched: Watched, pause: float) -> None:
+        """
+        Look at it in C{pause} seconds, and not when that was wanted before.
+        """
+        clock = self.clock()
+        assert clock is not None
+        self._first.pop(watched, None)
+        if watched.due is None:
+            self._later += 1
+        watched.due = due = clock.seconds() + pause
         self._number += 1
-        heappush(self._heap, (due, self._number, look))
+        heappush(self._heap, (due, self._number, watched))
         if not self._sweeping:
             self._schedule(clock, due)
 
-    def forget(self, look: Look) -> None:
+    def forget(self, watched: Watched) -> None:
         """
-        Do not call it.
+        Do not look at it any more.
         """
-        if look.due is not None:
-            look.due = None
-            self._wanted -= 1
-            if not self._wanted and not self._sweeping:
-                self._rest()
-        look.call = None
+        if watched.due is not None:
+            watched.due = None
+            self._later -= 1
+        else:
+            self._first.pop(watched, None)
+        if not self._first and not self._later and not self._sweeping:
+            self._rest()
 
     def _rest(self) -> None:
         self._heap.clear()
@@ -90,29 +113,45 @@ class Sweep:
 
     def _sweep(self) -> None:
         self._call = None
-        clock = self._clock()
+        clock = self.clock()
         assert clock is not None
-        now = clock.seconds()
-        heap = self._heap
         self._sweeping = True
         try:
-            while heap and heap[0][0] <= now:
-                due, _, look = heappop(heap)
-                if look.due == due and look.call is not None:
-                    look.due = None
-                    self._wanted -= 1
-                    try:
-                        look.call()
-                    except Exception:  # each one's trouble is its own
-                        _log.failure("a look at an ending connection")
+            for watched in self._due(clock.seconds()):
+                try:
+                    watched.look()
+                except Exception:  # each one's trouble is its own
+                    _log.failure("a look at an ending connection")
         finally:
             self._sweeping = False
-            if not self._wanted:
+            due = self._next()
+            if due is None:
                 self._rest()
             else:
-                while heap[0][2].due != heap[0][0]:
-                    heappop(heap)
-                self._schedule(clock, heap[0][0])
+                self._schedule(clock, due)
+
+    def _due(self, now: float) -> Iterator[Watched]:
+        first, heap = self._first, self._heap
+        while first:
+            watched = next(iter(first))
+            if first[watched] > now:
+                break
+            del first[watched]
+            yield watched
+        while heap and heap[0][0] <= now:
+            due, _, watched = heappop(heap)
+            if watched.due == due:
+                watched.due = None
+                self._later -= 1
+                yield watched
+
+    def _next(self) -> Optional[float]:
+        heap = self._heap
+        while heap and heap[0][2].due != heap[0][0]:
+            heappop(heap)
+        dues = [next(iter(self._first.values()))] if self._first else []
+        dues += [heap[0][0]] if heap else []
+        return min(dues, default=None)
 
     def atStop(self, what: Any) -> None:
         """
@@ -141,16 +180,21 @@ def _stop(found: weakref.ref[Sweep]) -> None:
 
 
 _sweeps: WeakKeyDictionary[Any, Sweep] = WeakKeyDictionary()
+_last: Optional[Sweep] = None  # there is seldom more than one
 
 
 def sweepOf(clock: IReactorTime) -> Sweep:
     """
     The one of a reactor, or a clock.
     """
+    global _last
+    if _last is not None and _last.clock() is clock:
+        return _last
     found = _sweeps.get(clock)
     if found is None:
         found = _sweeps[clock] = Sweep(clock)
+    _last = found
     return found
 
 
-__all__ = ["Look", "Sweep", "sweepOf"]
+__all__ = ["FIRST", "Sweep", "Watched", "sweepOf"]

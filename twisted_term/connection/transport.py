@@ -15,7 +15,6 @@ from zope.interface import implementer
 from ..interfaces import ITerminableTransport
 from ..policy import TerminationPolicy
 from ..standin import StandIn
-from .beneath import bottom
 from .gate import Gate
 from .machine import Input, State
 from .report import Termination
@@ -60,11 +59,6 @@ class TerminatingTransport(StandIn):
             reactor, or else the global one.
         @param gate: what C{wrapped} has for a protocol already, if it is one.
         """
-        clock = clock or getattr(bottom(wrapped), "reactor", None)
-        if clock is None:
-            from twisted.internet import reactor
-
-            clock = reactor
         connection = Connection(self, wrapped, policy or _DEFAULT_POLICY, clock)
         _setSubject(self, wrapped)
         _setConnection(self, connection)
@@ -266,7 +260,8 @@ class TerminatingTransport(StandIn):
         """
         FIN is behind what was written: what is written from now on is dropped.
         """
-        del self.write, self.writeSequence
+        _delWrite(self)
+        _delWriteSequence(self)
 
     def __getattr__(self, name: str) -> Any:
         if name == "write":
@@ -325,6 +320,18 @@ class TerminatingTransport(StandIn):
         # For an idle producer, this is the sign that it has become so.
         connection.workMayBeDone()
 
+    def stopReading(self) -> None:
+        """
+        The same as C{pauseProducing}, as Twisted's descriptors have it.
+        """
+        self.pauseProducing()
+
+    def startReading(self) -> None:
+        """
+        The same as C{resumeProducing}.
+        """
+        self.resumeProducing()
+
     def stopProducing(self) -> None:
         """
         See L{twisted.internet.interfaces.IProducer.stopProducing}.
@@ -336,5 +343,7 @@ _setSubject, _setConnection, _setWrite, _setWriteSequence = (
     getattr(TerminatingTransport, name).__set__
     for name in ("_subject", "_connection", "write", "writeSequence")
 )
+_delWrite = TerminatingTransport.write.__delete__
+_delWriteSequence = TerminatingTransport.writeSequence.__delete__
 
 __all__ = ["TerminatingTransport"]

@@ -7,9 +7,7 @@ from __future__ import annotations
 from typing import Any, Callable, Optional
 
 from twisted.internet.interfaces import IProtocolNegotiationFactory, IReactorTime
-from twisted.internet.protocol import connectionDone
 from twisted.protocols.policies import WrappingFactory
-from twisted.python.failure import Failure
 from zope.interface import alsoProvides, implementer
 
 from ..interfaces import IDrainable, ITerminableTransport, ITerminationListener
@@ -61,24 +59,20 @@ class Entrance(Gate):
     made.
 
     @ivar maker: the factory that has built it.
+    @ivar policy: that of a factory farther out; C{maker}'s own comes first.
     @ivar connected: each is called with the L{ITerminableTransport}, to keep
         account.
     """
 
-    __slots__ = ("_aside", "clock", "connected", "maker", "policy")
+    __slots__ = ("maker",)
 
-    connected: tuple[Callable[[Any], object], ...]
-    policy: Optional[TerminationPolicy]
-    clock: Optional[IReactorTime]
-    maker: Any
+    connected: tuple[Callable[[Any], object], ...] = ()
+    policy: Optional[TerminationPolicy] = None
+    maker: TerminatingFactory
 
     def __init__(self, application: Any, maker: TerminatingFactory) -> None:
-        super().__init__(application)
-        self.maker = maker
-        self.policy = maker.policy
-        self.clock = maker.clock
-        self.connected = ()
-        self._aside = False
+        Gate.__init__(self, application)
+        _setMaker(self, maker)
 
     def makeConnection(self, transport: Any) -> None:
         """
@@ -86,12 +80,12 @@ class Entrance(Gate):
         """
         application = self.application
         if not ITerminableTransport.providedBy(transport):
+            maker = self.maker
             transport = TerminatingTransport(
-                transport, application, self.policy, self.clock, self
+                transport, application, maker.policy or self.policy, maker.clock, self
             )
         else:
             # Another one stands farther out, with a wrapper in between.
-            self._aside = True
             if ITerminationListener.providedBy(application):
                 transport.whenTerminated().addCallback(application.terminated)
         for tell in self.connected:
@@ -105,11 +99,8 @@ class Entrance(Gate):
         """
         self.makeConnection(self.application.transport)
 
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        if self._aside:
-            self.application.connectionLost(reason)
-        else:
-            super().connectionLost(reason)
+
+_setMaker = Entrance.__dict__["maker"].__set__
 
 
 class TerminatingFactory(WrappingFactory):

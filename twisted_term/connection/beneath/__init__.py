@@ -97,17 +97,21 @@ class Beneath(Protocol):
 
     @ivar tellsFin: does it tell of the peer's FIN, and can it half-close?
         Where it cannot, its own flush and close is all there is.
+    @ivar clock: the reactor that serves it; C{None} where it has none.
     """
 
     @property
     def tellsFin(self) -> bool: ...
 
-    def attach(self, above: Any, gate: Any = None) -> None:
+    @property
+    def clock(self) -> Any: ...
+
+    def attach(self, above: Any, plain: bool = False) -> None:
         """
         Tell C{above} from now on.
 
-        @param gate: what the application's transport has for a protocol, if
-            nothing stands between that transport and the ground.
+        @param plain: nothing stands between the application's transport and the
+            ground.
         """
 
     def standsOn(self, transport: Any) -> bool:
@@ -139,11 +143,12 @@ class Beneath(Protocol):
         Send RST where that can be done, and deliver nothing more.
         """
 
-    def discard(self, small: bool) -> None:
+    def discard(self, small: bool, paused: bool) -> None:
         """
         Go on reading, for nobody.
 
         @param small: no more at once than before, for the sake of a limit.
+        @param paused: the application has paused reading.
         """
 
     def queue(self, finSent: bool) -> Optional[SendQueue]:
@@ -151,10 +156,10 @@ class Beneath(Protocol):
         What the kernel knows of what was sent; C{None} where it cannot say.
         """
 
-    def allAcknowledged(self, finSent: bool) -> bool:
+    def unacknowledged(self, finSent: bool) -> Optional[int]:
         """
-        Is it certain that the peer's TCP has all bytes, or is there nobody to
-        ask?
+        Bytes that the kernel has, and the peer's TCP has not acknowledged;
+        C{None} where it cannot say.
         """
 
     def unsent(self) -> int:

@@ -5,7 +5,6 @@ C{IHalfCloseableDescriptor}.
 
 from __future__ import annotations
 
-import contextlib
 import socket
 from typing import Any, Optional
 
@@ -14,13 +13,14 @@ from twisted.internet.main import CONNECTION_DONE
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from ..replaced import Replaced, replace, unsentBytes
+from ..replaced import Replaced, unsentBytes
 from ..report import Outcome
 from . import kernel
 from .discard import discarding
 
 _log = Logger()
 _DONE = Failure(CONNECTION_DONE)
+_SHUT_WR = socket.SHUT_WR
 
 
 class Descriptor:
@@ -28,32 +28,31 @@ class Descriptor:
     The lowest transport, which tells of the peer's FIN.
     """
 
-    __slots__ = ("_above", "_attached", "_ending", "_plain", "_transport")
+    __slots__ = ("_above", "_discards", "_plain", "_replaced", "_transport")
 
     tellsFin = True
 
     def __init__(self, transport: Any) -> None:
         self._transport = transport
         self._above: Any = None
-        self._attached: Optional[Replaced] = None
-        self._ending: Optional[Replaced] = None
+        self._discards = False
+        self._replaced = Replaced(transport)
 
-    def attach(self, above: Any, gate: Any = None) -> None:
-        self._release()  # who is attached again has TLS in between now
+    @property
+    def clock(self) -> Any:
+        return getattr(self._transport, "reactor", None)
+
+    def attach(self, above: Any, plain: bool = False) -> None:
+        put = self._replaced.put
+        if self._above is not None:  # there is TLS in between, from now on
+            self._replaced.restore()
+            self._discards = False
         self._above = above
-        self._plain = gate is not None
-        transport = self._transport
-        if self._plain and getattr(transport, "protocol", None) is gate:
-            # Twisted tells our gate of the two FINs.
-            self._attached = replace(transport, connectionLost=self._losing)
-        else:
-            self._attached = replace(
-                transport,
-                connectionLost=self._losing,
-                readConnectionLost=self._readLost,
-                _closeWriteConnection=self._shutdown,
-                loseConnection=self._closeAsked,
-            )
+        self._plain = plain
+        put("connectionLost", self._losing)
+        put("readConnectionLost", self._readLost)
+        if not plain:
+            put("loseConnection", self._closeAsked)
 
     def standsOn(self, transport: Any) -> bool:
         return transport is self._transport
@@ -68,8 +67,10 @@ class Descriptor:
             self._transport.connectionLost(Failure())
 
     def _shutdown(self) -> None:
-        with contextlib.suppress(OSError):  # the reactor will tell what is wrong
-            self._transport.socket.shutdown(socket.SHUT_WR)
+        try:  # noqa: SIM105 - contextlib.suppress is three calls more
+            self._transport.socket.shutdown(_SHUT_WR)
+        except OSError:
+            pass  # the reactor will tell what is wrong
         try:
             self._above.finSent()
         except BaseException:
@@ -85,7 +86,7 @@ class Descriptor:
             self._transport.connectionLost(reason)
             return
         reason = above.losing(reason)
-        self._release()
+        self._replaced.restore()
         try:
             self._transport.connectionLost(reason)
         finally:
@@ -96,6 +97,7 @@ class Descriptor:
 
     def halfClose(self, reading: bool, now: bool = False) -> None:
         try:
+            self._replaced.put("_closeWriteConnection", self._shutdown)
             self._transport.loseWriteConnection()
             if now and self._plain and self._socket is not None:
                 # FIN in this turn, if the kernel takes what is buffered.  The
@@ -107,7 +109,12 @@ class Descriptor:
     def close(self) -> None:
         # Both directions have ended: there is nothing left to flush, which is
         # all that Twisted's loseConnection does.
-        self._transport.connectionLost(_DONE)
+        above = self._above
+        self._replaced.restore()
+        try:
+            self._transport.connectionLost(_DONE)
+        finally:
+            above.finished(_DONE)
 
     drop = close
 
@@ -131,18 +138,20 @@ class Descriptor:
     def _later(self, error: Exception) -> None:
         self._above.clock.callLater(0, self._transport.connectionLost, Failure(error))
 
-    def discard(self, small: bool) -> None:
+    def discard(self, small: bool, paused: bool) -> None:
         transport = self._transport
         # A peer that is still sending must neither deadlock our flush nor find
         # a closed socket, so reading goes on, paused or not.
-        try:
-            transport.resumeProducing()
-        except (OSError, ValueError):
-            self._gone()
-        if self._plain and self._ending is None:
+        if paused or not self._plain:
+            try:
+                transport.resumeProducing()
+            except (OSError, ValueError):
+                self._gone()
+        if self._plain and not self._discards:
             doRead = discarding(transport, self._above.discarded, small)
             if doRead is not None:
-                self._ending = replace(transport, doRead=doRead)
+                self._discards = True
+                self._replaced.put("doRead", doRead)
 
     @property
     def _socket(self) -> Any:
@@ -151,8 +160,8 @@ class Descriptor:
     def queue(self, finSent: bool) -> Optional[kernel.SendQueue]:
         return kernel.sendQueue(self._socket, finSent)
 
-    def allAcknowledged(self, finSent: bool) -> bool:
-        return not kernel.unacknowledged(self._socket, finSent)
+    def unacknowledged(self, finSent: bool) -> Optional[int]:
+        return kernel.unacknowledged(self._socket, finSent)
 
     def unsent(self) -> int:
         return unsentBytes(self._transport)
@@ -184,14 +193,8 @@ class Descriptor:
     def closeNotify(self) -> tuple[Optional[bool], Optional[bool]]:
         return None, None
 
-    def _release(self) -> None:
-        for replaced in self._ending, self._attached:
-            if replaced is not None:
-                replaced.restore()
-        self._ending = self._attached = None
-
     def detach(self) -> None:
-        self._release()
+        self._replaced.restore()
         self._above = None
 
 

@@ -30,7 +30,11 @@ class Opaque:
         self._above: Any = None
         self._later: Optional[IDelayedCall] = None
 
-    def attach(self, above: Any, gate: Any = None) -> None:
+    @property
+    def clock(self) -> Any:
+        return getattr(self._transport, "reactor", None)
+
+    def attach(self, above: Any, plain: bool = False) -> None:
         self._above = above
 
     def standsOn(self, transport: Any) -> bool:
@@ -60,14 +64,14 @@ class Opaque:
         self._later = None
         self._above.finished(reason)
 
-    def discard(self, small: bool) -> None:
+    def discard(self, small: bool, paused: bool) -> None:
         pass  # whether it goes on reading is its own affair
 
     def queue(self, finSent: bool) -> Optional[SendQueue]:
         return None
 
-    def allAcknowledged(self, finSent: bool) -> bool:
-        return True
+    def unacknowledged(self, finSent: bool) -> Optional[int]:
+        return None
 
     def unsent(self) -> int:
         return unsentBytes(self._transport)

@@ -120,7 +120,7 @@ class TLS:
     def tellsFin(self) -> bool:
         return bool(self._lower.tellsFin)
 
-    def attach(self, above: Any, gate: Any = None) -> None:
+    def attach(self, above: Any, plain: bool = False) -> None:
         self._above = above
         self._lower.attach(self)
 
@@ -242,17 +242,18 @@ class TLS:
         self._stopTimer()
         self._deaf = self._shut = True
 
-    def discard(self, small: bool) -> None:
+    def discard(self, small: bool, paused: bool) -> None:
         if self._closing and not self._shut:
             self.halfClose(False)  # nobody waits for the handshake any more
-        self._lower.discard(small)
+        self._lower.discard(small, paused)
 
     def queue(self, finSent: bool) -> Optional[SendQueue]:
         queue: Optional[SendQueue] = self._lower.queue(finSent)
         return queue
 
-    def allAcknowledged(self, finSent: bool) -> bool:
-        return bool(self._lower.allAcknowledged(finSent))
+    def unacknowledged(self, finSent: bool) -> Optional[int]:
+        count: Optional[int] = self._lower.unacknowledged(finSent)
+        return count
 
     @property
     def _unencrypted(self) -> int:
