@@ -31,7 +31,12 @@ def _yesOrNo(name: str, text: str) -> bool:
     return text == "yes"
 
 
-def _seconds(name: str, text: str) -> Any:
+def parseSeconds(name: str, text: str) -> float:
+    """
+    Read a time that has to be given, such as C{"10"} or C{"0.5"}.
+
+    @raise ValueError: naming the option, its value and what is allowed.
+    """
     seconds = parseLimit(name, text)
     if seconds is None:
         raise ValueError(f"{name}={text!r}: must be a number of seconds, 0 or more")
@@ -41,7 +46,7 @@ def _seconds(name: str, text: str) -> Any:
 #: The options of a server's drain, and how each is read.
 _DRAIN: dict[str, Callable[[str, str], Any]] = {
     "drainTimeout": parseLimit,
-    "readinessDelay": _seconds,
+    "readinessDelay": parseSeconds,
     "onSignal": _yesOrNo,
 }
 _OPTIONS = (*policyOptions, *_DRAIN)
@@ -138,4 +143,4 @@ class TermParser:
         )
 
 
-__all__ = ["TermParser", "build", "quote", "split"]
+__all__ = ["TermParser", "build", "parseSeconds", "quote", "split"]
