@@ -294,6 +294,23 @@ class AbortTests(DrainerTestCase):
         wires[0].protocol.connectionLost()
         self.assertEqual(len(self.reports), 1)
 
+    def test_madeMeanwhile(self) -> None:
+        """
+        A connection that is made while others are ended ends half a second
+        later.
+        """
+        self.drainer()
+        made: list[Wire] = []
+        first, second = self.connect(), self.connect()
+        first.protocol.transport.loseConnection = lambda: made.append(self.connect())
+        self.clock.advance(1)
+        self.drain()
+        self.clock.pump([0, 0])
+        self.assertIn("loseWriteConnection", second.calls)
+        self.assertEqual(made[0].calls, [])
+        self.clock.advance(0.5)
+        self.assertIn("loseWriteConnection", made[0].calls)
+
     def test_clockSetBack(self) -> None:
         """
         After a step of the clock backwards, no connection is new for hours.
@@ -328,6 +345,7 @@ class TellTests(DrainerTestCase):
         for factory in (told, inside, Monitor(clock=self.clock).wrap(inside)):
             told.told = []
             service = self.service(factory, readinessDelay=3)
+            service.addEndpoint(Endpoint(), factory)  # told once all the same
             self.assertEqual(told.told, [])
             service.startService()
             self.assertEqual(told.told, ["serving"])

@@ -159,8 +159,9 @@ class Drainer:
         it is wrapped around, is told if it is an L{IDrainListener}.
         """
         for listener in _listeners(factory):
-            self._listeners.append(listener)
-            listener.servingBegins()
+            if listener not in self._listeners:
+                self._listeners.append(listener)
+                listener.servingBegins()
         return LiveFactory(self, factory, policy)
 
     def listens(self, port: Any) -> CarefulPort:
