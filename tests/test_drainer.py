@@ -142,7 +142,7 @@ class PortTests(DrainerTestCase):
             self.clock.advance(1)
             self.drain()
             self.clock.pump([0, 0])
-            self.assertEqual(len(self.reports), 0 if begun else 2)
+            self.assertEqual(len(self.reports), 0 if begun else 3)
             port = Port()
             drainer.listens(port)
             self.assertEqual(port.calls, ["stop"])
@@ -156,7 +156,10 @@ class PortTests(DrainerTestCase):
                 self.assertIn("abortConnection", wire.calls)
                 wire.protocol.connectionLost()
             port.stop()
-            self.assertEqual(len(self.reports), 1 if begun else 2)
+            self.assertEqual(len(self.reports), 1 if begun else 3)
+            self.drain()  # who asks now hears of the late one too
+            counts = self.reports[-1].outcomes
+            self.assertEqual(counts, {Outcome.ABORTED: len(wires)})
             self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_restarted(self) -> None:

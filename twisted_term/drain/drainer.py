@@ -336,8 +336,7 @@ class Drainer:
         self._phase = Phase.DRAINED
         report = self._tally.report(len(self._live), self._clock.seconds())
         self._progress.done(report)
-        if not self._report.fired:
-            self._report.fire(report)
+        self._report.fire(report)
 
     def _use(self, inUse: bool) -> None:
         if inUse is not self._inUse:
