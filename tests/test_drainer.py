@@ -6,6 +6,7 @@ signal is in C{test_drain} and C{test_signals}.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import socket
@@ -296,6 +297,22 @@ class AbortTests(DrainerTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
         wires[0].protocol.connectionLost()
         self.assertEqual(len(self.reports), 1)
+
+    def test_collector(self) -> None:
+        """
+        Python's collector of cycles runs after the connections are ended as it
+        did before.
+        """
+        self.addCleanup(gc.enable)
+        for before in (gc.enable, gc.disable):
+            before()
+            enabled = gc.isenabled()
+            self.drainer()
+            self.connect()
+            self.clock.advance(1)
+            self.drain()
+            self.clock.pump([0, 0])
+            self.assertIs(gc.isenabled(), enabled)
 
     def test_madeMeanwhile(self) -> None:
         """

@@ -171,6 +171,24 @@ class ProcessTests(SynchronousTestCase):
         """
         self.assertEqual(self.order("drainTimeout=600:onSignal=no"), (b"bye", "FIN"))
 
+    def test_readinessDelay(self) -> None:
+        """
+        C{term:} alone goes on listening for C{readinessDelay}.
+        """
+        listen = "term:tcp:0:interface=127.0.0.1:readinessDelay=3"
+        server = Server(self, (*TWISTD, "web", "--listen", listen, "--path=."))
+        port = server.port()
+        request = b"GET /none HTTP/1.1\r\nHost: x\r\n\r\n"
+        idle = connect(port, request)
+        idle.recv(1, socket.MSG_PEEK)
+        server.terminate()
+        server.wait("listening for 3 s more")
+        late = connect(port, request)
+        for data, end in receiveAll([idle, late]):
+            self.assertTrue(data.startswith(b"HTTP/1.1 404 "), data)
+            self.assertEqual(end, "FIN")
+        self.assertEqual(server.end(), 0)
+
     def test_ready(self) -> None:
         """
         C{READY=1} and C{STOPPING=1} come, once each, for C{term:} alone.

@@ -255,7 +255,8 @@ class Drainer:
                 listener.drainBegins()
             except Exception:  # an application's
                 _log.failure("{listener} failed", listener=repr(listener))
-        # Here each connection is told too, once its transport has the method:
+        # Here each connection is told too, once its transport has the method, and
+        # in connected() one that is made while draining is true:
         #     for transport in list(self._open):
         #         transport.drainBegins()
         self._begun.fire(None)
