@@ -196,6 +196,19 @@ class PortTests(DrainerTestCase):
         self.assertEqual(len(self.reports), 1)
         self.assertEqual(uses, [True, False, True, False])
 
+    def test_before(self) -> None:
+        """
+        A connection that ends before any drain is in no report.
+        """
+        drainer = self.drainer()
+        uses: list[bool] = []
+        drainer.whileInUse(uses.append)
+        self.connect().protocol.connectionLost()
+        self.assertEqual(uses, [True, False])
+        self.drain()
+        self.assertEqual(self.reports[0].outcomes, {})
+        self.assertEqual(self.flushLoggedErrors(), [])
+
     def test_restartFails(self) -> None:
         """
         One that cannot listen again stays stopped.
@@ -243,6 +256,9 @@ class AbortTests(DrainerTestCase):
         self.assertEqual(port.calls, [])
         drainer.abort()
         self.assertEqual(port.calls, ["stop"])
+        # No more than the time that the drain waits for what is reset.
+        (call,) = self.clock.getDelayedCalls()
+        self.assertEqual(call.getTime(), self.clock.seconds() + 1)
         late = self.connect()
         self.clock.advance(0)
         for each in (wire, late):
@@ -297,6 +313,8 @@ class AbortTests(DrainerTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
         wires[0].protocol.connectionLost()
         self.assertEqual(len(self.reports), 1)
+        lines = [line for line in self.said() if line.startswith("drained")]
+        self.assertEqual(len(lines), 1)
 
     def test_collector(self) -> None:
         """
