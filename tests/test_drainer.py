@@ -144,6 +144,7 @@ class PortTests(DrainerTestCase):
             self.drain()
             self.clock.pump([0, 0])
             self.assertEqual(len(self.reports), 0 if begun else 3)
+            self.events.clear()
             port = Port()
             drainer.listens(port)
             self.assertEqual(port.calls, ["stop"])
@@ -159,6 +160,7 @@ class PortTests(DrainerTestCase):
             port.stop()
             self.assertEqual(len(self.reports), 1 if begun else 3)
             self.drain()  # who asks now hears of the late one too
+            self.assertIn(f"draining, {len(wires)} connections left", self.said()[0])
             counts = self.reports[-1].outcomes
             self.assertEqual(counts, {Outcome.ABORTED: len(wires)})
             self.assertEqual(self.clock.getDelayedCalls(), [])
