@@ -27,10 +27,17 @@ from twisted.web.resource import Resource
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from twisted_term import DrainingService, IDrainListener, Monitor, Outcome
+from twisted_term import (
+    DrainingService,
+    DrainReport,
+    IDrainListener,
+    Monitor,
+    Outcome,
+)
 from twisted_term._waiters import Waiters
 from twisted_term.drain.drainer import Drainer
 from twisted_term.drain.port import acceptQueued
+from twisted_term.drain.progress import Progress
 from twisted_term.web import DrainingSite
 
 from .support import SECONDS, SocketTestCase, receive
@@ -317,6 +324,7 @@ class AbortTests(DrainerTestCase):
         self.assertEqual(len(self.reports), 1)
         lines = [line for line in self.said() if line.startswith("drained")]
         self.assertEqual(len(lines), 1)
+        self.assertEqual(self.reports[0].outcomes, {Outcome.ABORTED: 2})
 
     def test_collector(self) -> None:
         """
@@ -446,6 +454,17 @@ class TellTests(DrainerTestCase):
         service.startService()
         self.assertNoResult(service.whenDraining())
 
+    def test_startedAgain(self) -> None:
+        """
+        A service that was drained, or aborted, listens again when it is started.
+        """
+        service = self.service(Told())
+        for stop in (service.drain, service.abort):
+            service.startService()
+            self.assertEqual((len(service.ports), service.draining), (1, False))
+            stop()
+            self.assertEqual((len(service.ports), service.draining), (0, True))
+
     def test_cancelled(self) -> None:
         """
         Deferreds that are cancelled do not pile up; one that is cancelled by
@@ -516,7 +535,7 @@ class ProgressTests(DrainerTestCase):
         wires = [self.connect() for _ in range(2)]
         self.clock.pump([1, 0.5, 0, 0, 0.5])
         wires[1].protocol.connectionLost()
-        self.clock.advance(1)
+        self.clock.pump([1, 1])
         wires[0].protocol.connectionLost()
         port.stop()
         self.assertEqual(
@@ -526,7 +545,8 @@ class ProgressTests(DrainerTestCase):
                 "draining, 2 connections left, 2 open, listening for 0 s more",
                 "draining, 2 connections left, 2 flushing, 24 s left",
                 "draining, 1 connections left, 1 flushing, 24 s left",
-                "drained 2 connections in 4.000 s; 2 lost; slowest peer 4.000 s",
+                "draining, 1 connections left, 1 flushing, 22 s left",
+                "drained 2 connections in 5.000 s; 2 lost; slowest peer 5.000 s",
             ],
         )
         extend = "EXTEND_TIMEOUT_USEC=10000000"
@@ -540,8 +560,24 @@ class ProgressTests(DrainerTestCase):
                 "STATUS=draining, 2 connections left",
                 extend,
                 "STATUS=draining, 1 connections left",
+                "STATUS=draining, 1 connections left",  # and no progress
                 "STATUS=" + self.said()[-1],
             ],
+        )
+
+    def test_startedAgain(self) -> None:
+        """
+        The status of a drain is gone when the service has started again.
+        """
+        endpoint = Endpoint()
+        factory = Factory.forProtocol(Protocol)
+        service = DrainingService(endpoint, factory, reactor=self.clock)
+        service.startService()
+        self.assertEqual(self.heard(), [])
+        service.drain()
+        service.startService()
+        self.assertEqual(
+            self.heard(), ["STATUS=drained 0 connections in 0.000 s", "STATUS="]
         )
 
     def test_nobody(self) -> None:
@@ -568,6 +604,9 @@ class ProgressTests(DrainerTestCase):
         wire.protocol.connectionLost()
         self.assertIn("drainTimeout=5 is reached: 1 connections are reset", self.said())
         self.assertEqual(self.levels()[-2:], [LogLevel.warn, LogLevel.info])
+        for undelivered, left in ((1, 0), (0, 1)):
+            Progress().done(DrainReport({}, undelivered, 0, 0.0, None, left))
+            self.assertEqual(self.levels()[-1], LogLevel.warn)
 
     def levels(self) -> list[Any]:
         return [

@@ -22,7 +22,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from twisted_term import DrainingService, TerminatingServerEndpoint
 from twisted_term.drain import systemd
-from twisted_term.drain.signals import SignalDrain, signalDrain
+from twisted_term.drain.drainer import Drainer
+from twisted_term.drain.signals import SignalDrain, drainAtShutdown, signalDrain
 
 from .processes import (
     LISTEN,
@@ -277,6 +278,32 @@ class Reactor(MemoryReactorClock):
     def stop(self) -> None:
         self.stopped += 1
 
+    def addSystemEventTrigger(self, *trigger: Any) -> Any:
+        super().addSystemEventTrigger(*trigger)
+        return self.triggers["before"]["shutdown"][-1]
+
+    def removeSystemEventTrigger(self, trigger: Any) -> None:
+        self.triggers["before"]["shutdown"].remove(trigger)
+
+    def shutDown(self) -> None:
+        """
+        What comes before.
+        """
+        for what, args, kwargs in list(self.triggers["before"]["shutdown"]):
+            what(*args, **kwargs)
+
+
+class Port:
+    """
+    Listens to nothing.
+    """
+
+    def startListening(self) -> None:
+        pass
+
+    def stopListening(self) -> None:
+        pass
+
 
 class Drained:
     """
@@ -412,6 +439,28 @@ class SignalTests(SynchronousTestCase):
         self.signals.remove(drained)
         self.assertEqual(signal.getsignal(signal.SIGINT), self.reactor.handler)
 
+    def test_shutdown(self) -> None:
+        """
+        A drainer is drained before shutdown, and on a signal, as long as it is in
+        use, and no longer.
+        """
+        drainer = Drainer(self.reactor, None)
+        self.signals = signalDrain(self.reactor)
+        self.reactor.running = True
+        drainAtShutdown(self.reactor, drainer, True)
+        triggers = self.reactor.triggers["before"]["shutdown"]
+        unused = len(triggers)
+        port = drainer.listens(Port())
+        for _ in range(2):
+            self.assertEqual(len(triggers), unused + 1)
+            self.assertNotEqual(signal.getsignal(signal.SIGINT), self.reactor.handler)
+            port.stopListening()
+            self.assertEqual(len(triggers), unused)
+            self.assertEqual(signal.getsignal(signal.SIGINT), self.reactor.handler)
+            port.startListening()
+        self.reactor.shutDown()
+        self.assertTrue(port.stopped)
+
     def test_leak(self) -> None:
         """
         Nothing keeps a reactor alive that nobody has any more; and one reactor
@@ -475,6 +524,27 @@ class ReadyTests(SynchronousTestCase):
         self.assertEqual(self.said, [{"READY": 1}])
         TerminatingServerEndpoint(inner, reactor=self.reactor).listen(factory)
         self.assertEqual(self.said, [{"READY": 1}])
+
+    def test_drained(self) -> None:
+        """
+        A service that listens when it is drained already is not ready.
+        """
+
+        class Slow:
+            def __init__(self) -> None:
+                self.listening: Deferred[Any] = Deferred()
+
+            def listen(self, factory: Any) -> Deferred[Any]:
+                return self.listening
+
+        slow = Slow()
+        factory = Factory.forProtocol(Protocol)
+        service = DrainingService(slow, factory, reactor=self.reactor)
+        service.startService()
+        self.run_()
+        service.drain()
+        slow.listening.callback(Port())
+        self.assertEqual(self.said, [])
 
     def test_notYetRunning(self) -> None:
         """
