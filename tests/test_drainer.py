@@ -459,7 +459,7 @@ class TellTests(DrainerTestCase):
         A service that was drained, or aborted, listens again when it is started.
         """
         service = self.service(Told())
-        for stop in (service.drain, service.abort):
+        for stop in (service.drain, service.abort, service.drain):
             service.startService()
             self.assertEqual((len(service.ports), service.draining), (1, False))
             stop()
