@@ -426,7 +426,7 @@ class ClockTests(SynchronousTestCase):
         self.clock.pump([0, 0, 0.4])
         self.assertEqual(wire.calls, [])
         self.clock.advance(0.1)
-        self.assertEqual(wire.calls, ["resumeProducing", "loseWriteConnection"])
+        self.assertEqual(wire.calls, ["loseWriteConnection"])
 
     def test_drainRaises(self) -> None:
         """
