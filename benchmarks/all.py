@@ -34,9 +34,10 @@ import discard
 import drain
 import plots
 import table
-from load import Done, Load
+from load import Load
 from processes import Rival, Server, raiseFiles
 from rivals import NAMES, commands, nginx
+from turns import rows, takeTurns
 
 _DOCS = Path(__file__).parents[1] / "docs"
 #: From so many on, a drain's time is not that of its begin alone.
@@ -112,36 +113,17 @@ def _rates(load: Load, rivals: dict[str, Rival], size: Size, results: Results) -
             ("connections", load.connections, ()),
             ("discarded while lingering", load.discard, (size.upload,)),
         ):
-            done: dict[str, list[Done]] = {name: [] for name in servers}
-            order = list(servers)
-            for _ in range(size.rounds):
-                order.append(order.pop(0))
-                for name in order:
-                    done[name].append(measure(servers[name], size.seconds, *more))
-            inBytes = title in ("bulk", "discarded while lingering")
-            _addRate(title, inBytes, done, results)
+            done = takeTurns(servers, size.rounds, measure, size.seconds, *more)
+            for row in rows(title, done):
+                results.add(*row)
+            for name, some in done.items():
+                busy = median(one.client / one.seconds for one in some)
+                if busy > _BUSY:
+                    results.notes.append(
+                        f"{title}, {name}: the client's CPU was busy for {busy:.0%} of"
+                        " the time, so the server may be faster than that."
+                    )
     results.add("memory of an idle connection", "bytes", ",.0f", memory)
-
-
-def _addRate(
-    title: str, inBytes: bool, done: dict[str, list[Done]], results: Results
-) -> None:
-    rates, cpu = {}, {}
-    for name, some in done.items():
-        work = [one.bytes / 1e6 if inBytes else one.exchanges for one in some]
-        rates[name] = [amount / one.seconds for amount, one in zip(work, some)]
-        # Seconds for 1000 MB, or microseconds for one.
-        scale = 1e3 if inBytes else 1e6
-        cpu[name] = [one.server / amount * scale for amount, one in zip(work, some)]
-        busy = median(one.client / one.seconds for one in some)
-        if busy > _BUSY:
-            results.notes.append(
-                f"{title}, {name}: the client's CPU was busy for {busy:.0%} of the"
-                " time, so the server may be faster than that."
-            )
-    results.add(title, "MB/s" if inBytes else "1/s", ",.0f", rates)
-    unit, form = ("CPU s/GB", ".3f") if inBytes else ("CPU µs", ".1f")
-    results.add(title, unit, form, cpu)
 
 
 def _memory(load: Load, server: Server, count: int) -> float:
@@ -265,7 +247,10 @@ quartiles.  *again* is a second bare Twisted: what differs there is noise.
 protocols, which answer what looks enough like HTTP; nginx parses it, and sends
 the bulk from a file with ``sendfile``.  Lingering is that of twisted_term and
 of nginx, and made by hand for the others (half-close, read until FIN): bare
-Twisted and asyncio have none.  *drain* is of each library's HTTP server:
+Twisted and asyncio have none.  *half-close by hand* is bare Twisted that ends
+each connection so: with ``loseWriteConnection()``, and at the client's FIN.  It
+has no limit on that wait, and is the least that a lingering close costs in
+Twisted.  *drain* is of each library's HTTP server:
 twisted.web, twisted.web with ``DrainingService``, aiohttp on asyncio and on
 uvloop, ``net/http`` and nginx, full of idle keep-alive connections when the
 signal comes.  Bare Twisted does not drain: it exits, and the kernel closes.
@@ -328,6 +313,7 @@ def main(arguments: list[str]) -> None:
     slower = table.behind(results.rows, "twisted_term", NAMES[0], _MARGIN)
     behind = "; ".join(slower) or "nothing"
     results.notes.insert(0, f"twisted_term is behind bare Twisted in: {behind}.")
+    results.notes += table.compared(results.rows, "twisted_term", "half-close by hand")
     written = table.cells(results.rows, NAMES)
     print(f"\n{_versions()}\n\n{table.text(written)}\n")
     print("\n".join(results.notes))

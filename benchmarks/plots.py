@@ -12,9 +12,9 @@ from table import Row
 
 # Okabe and Ito's colours, which those with a colour vision deficiency can
 # tell apart; the markers differ too.
-_COLOURS = ("#000000", "#999999", "#e69f00", "#d55e00", "#56b4e9", "#0072b2")
-_COLOURS += ("#009e73", "#cc79a7")
-_MARKERS = "osv*^DPX"
+_COLOURS = ("#000000", "#999999", "#e69f00", "#f0e442", "#d55e00", "#56b4e9")
+_COLOURS += ("#0072b2", "#009e73", "#cc79a7")
+_MARKERS = "osvh*^DPX"
 
 
 def _pyplot() -> Any:

@@ -10,6 +10,10 @@ for all, with nginx among them:
     - C{POST /u}: C{hello}, and then a lingering close: what arrives is
       discarded until the client's FIN.
 
+I{Half-close by hand} is bare Twisted that ends each connection as the last one:
+with C{loseWriteConnection()}, and when the client's FIN comes.  Without a limit
+on that wait it is no lingering close yet, and it is the least that one costs.
+
 The I{web} ones are each library's own HTTP server, with its defaults and no
 access log: C{twisted.web}, without and with L{twisted_term}, aiohttp on
 asyncio and on uvloop, Go's C{net/http}, and nginx.
@@ -40,6 +44,7 @@ NAMES = (
     "bare Twisted",
     "again",
     "WrappingFactory",
+    "half-close by hand",
     "twisted_term",
     "asyncio",
     "uvloop",
@@ -78,17 +83,19 @@ http {{
 """
 
 
-def commands(kind: str, directory: str) -> dict[str, Union[Rival, str]]:
+def commands(
+    kind: str, directory: str, names: tuple[str, ...] = NAMES
+) -> dict[str, Union[Rival, str]]:
     """
     How to start each server.
 
     @param kind: C{"bare"} or C{"web"}.
     @param directory: where they may leave files.
-    @return: for each of L{NAMES}, how to start it, or why it is left out.
+    @return: for each of C{names}, how to start it, or why it is left out.
     """
     needed = {"asyncio": ("aiohttp",), "uvloop": ("uvloop", "aiohttp")}
     found: dict[str, Union[Rival, str]] = {}
-    for name in NAMES:
+    for name in names:
         if name == "Go":
             found[name] = _go(kind, directory)
             continue
@@ -96,7 +103,7 @@ def commands(kind: str, directory: str) -> dict[str, Union[Rival, str]]:
         if kind == "bare":
             modules = modules[:-1]
         missing = [one for one in modules if importlib.util.find_spec(one) is None]
-        if kind == "web" and name in ("again", "WrappingFactory"):
+        if kind == "web" and name in NAMES[1:4]:
             continue  # they would be the same HTTP server
         if missing:
             found[name] = f"no {missing[0]} (pip install {missing[0]})"
@@ -199,9 +206,12 @@ def _bareTwisted(name: str) -> None:
                 return
             self.transport.write(_ANSWER)
             if path == b"c":
-                self.transport.loseConnection()
+                self.end()
             elif path == b"u":
                 self.linger()
+
+        def end(self) -> None:
+            self.transport.loseConnection()
 
         def linger(self) -> None:
             # Bare Twisted has no lingering close; this is one by hand, as far
@@ -214,10 +224,14 @@ def _bareTwisted(name: str) -> None:
             self.left -= 1
             if not self.left:
                 self.transport.unregisterProducer()
-                self.transport.loseConnection()
+                self.end()
 
         def stopProducing(self) -> None:
             pass
+
+    class HalfClosing(Server):
+        def end(self) -> None:
+            self.transport.loseWriteConnection()
 
     class Terminating(Server):
         def linger(self) -> None:
@@ -226,6 +240,8 @@ def _bareTwisted(name: str) -> None:
     factory: Any = Factory.forProtocol(Server)
     if name == "twisted_term":
         factory = TerminatingFactory(Factory.forProtocol(Terminating))
+    elif name == "half-close by hand":
+        factory = Factory.forProtocol(HalfClosing)
     elif name == "WrappingFactory":
         factory = WrappingFactory(factory)
     factory.noisy = False

@@ -69,6 +69,18 @@ def behind(rows: list[Row], name: str, first: str, margin: float) -> list[str]:
     return found
 
 
+def compared(rows: list[Row], name: str, other: str) -> list[str]:
+    """
+    C{name}, as a ratio to C{other}, where both were measured.
+    """
+    ratios = [(row, row.ratio(name, other)) for row in rows]
+    return [
+        f"{name} to {other}, {row.title}, {row.unit}: {ratio:.2f}."
+        for row, ratio in ratios
+        if ratio is not None
+    ]
+
+
 def cells(rows: list[Row], names: tuple[str, ...]) -> list[list[str]]:
     """
     The table, with its header.
