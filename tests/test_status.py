@@ -41,6 +41,7 @@ from twisted_term import (
 from twisted_term.connection.replaced import unsentBytes
 from twisted_term.status.monitor import Ended, Spent
 from twisted_term.status.resource import StatusResource
+from twisted_term.status.states import LIVE, States
 from twisted_term.termserver.tap import CannotListen, makeService
 from twisted_term.web import DrainingSite
 
@@ -138,6 +139,57 @@ class TimelineTests(TransportTestCase):
         found = self.ends(self.transport.abortConnection)
         self.assertEqual(found, [(0, "flush"), (1, "reset")])
         self.assertIs(self.reports[0].peerFin, None)
+
+
+class StatesTests(SynchronousTestCase):
+    """
+    How many are in which state.
+    """
+
+    def test_counts(self) -> None:
+        """
+        How many there are is exact at once; who wants to know often does not
+        ask each connection each time.
+        """
+        clock = Clock()
+        states = States(clock)
+        asked = []
+
+        class Connection:
+            def __init__(self) -> None:
+                self.now = State.OPEN
+
+            @property
+            def state(self) -> State:
+                asked.append(self)
+                return self.now
+
+        connections = [Connection() for _ in range(100)]
+        for connection in connections:
+            states.add(connection)
+        none = dict.fromkeys(LIVE, 0)
+        self.assertEqual(states.counts(), {**none, State.OPEN: 100})
+        del asked[:]
+        for connection in connections[:30]:
+            connection.now = State.LINGERING
+        connections[99].now = State.CLOSED
+        for connection in connections[:10]:
+            states.discard(connection)
+        for _ in range(1000):
+            self.assertEqual(states.counts(), {**none, State.OPEN: 90})
+        self.assertEqual(asked, [])
+        clock.advance(0.2)
+        after = {**none, State.OPEN: 69, State.LINGERING: 20}
+        for _ in range(1000):
+            self.assertEqual(states.counts(), after)
+        self.assertLess(len(asked), 200)
+        # The clock is set back.
+        connections[99].now = State.OPEN
+        clock.rightNow = -100.0
+        self.assertEqual(states.counts(), {**after, State.OPEN: 70})
+        for connection in connections:
+            states.discard(connection)
+        self.assertEqual((len(states), states.counts()), (0, none))
 
 
 class MonitorTests(SocketTestCase):

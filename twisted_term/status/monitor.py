@@ -13,8 +13,8 @@ from twisted.internet.interfaces import IReactorTime
 
 from ..connection.report import Initiator, Outcome, State, Termination
 from ..connection.wrapping import TerminatingFactory
+from .states import States
 
-_LIVE = (State.OPEN, State.FLUSHING, State.HALF_CLOSED, State.LINGERING)
 #: Upper bounds, in seconds, of the classes of time spent in a state.
 BOUNDS = (0.001, 0.01, 0.1, 1.0, 10.0, 60.0, 600.0)
 
@@ -90,7 +90,7 @@ class Monitor:
         if recent < 0:
             raise ValueError(f"recent={recent!r}: must be 0 connections or more")
         self._clock = clock
-        self._live: set[Any] = set()
+        self._live = States(clock)
         self.since = clock.seconds()
         self.ended: Counter[tuple[Outcome, Initiator]] = Counter()
         self.recent: deque[Ended] = deque(maxlen=recent)
@@ -119,10 +119,10 @@ class Monitor:
     def states(self) -> dict[State, int]:
         """
         How many connections are in which state now; those that are closed, and
-        whose protocols are about to be told, are left out.
+        whose protocols are about to be told, are left out.  A state may be a tenth
+        of a second old.
         """
-        found = Counter(transport.state for transport in self._live)
-        return {state: found[state] for state in _LIVE}
+        return self._live.counts()
 
     @property
     def total(self) -> int:
