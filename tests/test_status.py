@@ -10,6 +10,7 @@ import re
 import socket
 import sys
 import time
+from functools import partial
 from html.parser import HTMLParser
 from importlib.resources import files
 from typing import Any, Optional
@@ -43,7 +44,7 @@ from twisted_term.status.monitor import Ended, Spent
 from twisted_term.status.resource import StatusResource
 from twisted_term.status.states import LIVE, States
 from twisted_term.termserver.tap import CannotListen, makeService
-from twisted_term.web import DrainingSite
+from twisted_term.web import DrainingSite, ReadinessResource
 
 from . import browser
 from .processes import TWISTD, Server, connect, receiveAll
@@ -453,7 +454,21 @@ class ResourceTests(SynchronousTestCase):
         for serving, code, text in ((True, 200, "ready\n"), (False, 503, "draining\n")):
             self.serving = serving
             self.assertEqual(self.get("/health")[::2], (200, "healthy\n"))
-            self.assertEqual(self.get("/ready")[::2], (code, text))
+            for method in ("GET", "OPTIONS"):
+                self.assertEqual(self.get("/ready", 0, method)[::2], (code, text))
+            self.assertEqual(self.get("/ready", 0, "HEAD")[::2], (code, ""))
+
+    def test_readyWrong(self) -> None:
+        """
+        What says nothing about readiness is refused at once.
+        """
+        for resource in (ReadinessResource, partial(StatusResource, self.monitor)):
+            error = self.assertRaises(TypeError, resource, True)
+            self.assertEqual(
+                str(error),
+                "ready=True: must be a function that says whether the server is ready,"
+                " such as lambda: not service.draining",
+            )
 
     # The events.
 
