@@ -122,6 +122,7 @@ class Options(BaseOptions):
     def __init__(self) -> None:
         super().__init__()
         self["listen"] = []
+        self["status-host"] = []
 
     def opt_listen(self, endpoint: str) -> None:
         """
@@ -130,6 +131,13 @@ class Options(BaseOptions):
         self["listen"].append(endpoint)
 
     opt_l = opt_listen
+
+    def opt_status_host(self, name: str) -> None:
+        """
+        A name by which the status page may be asked for, beside addresses and
+        local names; repeatable
+        """
+        self["status-host"].append(name)
 
     def getUsage(self, width: Optional[int] = None) -> str:
         """
@@ -227,7 +235,7 @@ def makeService(options: Options) -> Service:
         status = _Named(
             reactor, "status", options["status"], _STATUS_POLICY, _DEFAULT_STATUS
         )
-        monitor = Monitor()
+        monitor = Monitor(name="termserver")
         factory = monitor.wrap(factory)
     timeout = parseLimit("drainTimeout", options["drain-timeout"])
     delay = parseSeconds("readinessDelay", options["readiness-delay"])
@@ -240,19 +248,19 @@ def makeService(options: Options) -> Service:
         return service
     both = MultiService()
     service.setServiceParent(both)
-    _statusService(status, monitor, service).setServiceParent(both)
+    _statusService(status, monitor, options["status-host"]).setServiceParent(both)
     return both
 
 
 def _statusService(
-    endpoint: _Named, monitor: Monitor, served: DrainingService
+    endpoint: _Named, monitor: Monitor, hosts: list[str]
 ) -> DrainingService:
     # twisted.web is loaded for who asks for it.
     from twisted.web.server import Site
 
     from ..status.resource import StatusResource
 
-    site = Site(StatusResource(monitor, lambda: not served.draining))
+    site = Site(StatusResource(monitor, hosts=hosts))
     site.noisy = False
     # It shows the drain until that is over.
     return DrainingService(endpoint, site, drainTimeout=_STATUS_DRAIN, onSignal=False)
