@@ -5,15 +5,18 @@ Policies and endpoint strings.
 from __future__ import annotations
 
 import gc
+import socket
 import weakref
 from typing import Any
 
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import CancelledError
 from twisted.internet.endpoints import clientFromString, serverFromString
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from twisted_term import TerminatingServerEndpoint, TerminationPolicy
+from twisted_term._addresses import addressText
 from twisted_term._waiters import Waiters
 from twisted_term.policy import parseLimit
 from twisted_term.strings import split
@@ -47,6 +50,37 @@ class WaitersTests(SynchronousTestCase):
         self.failureResultOf(other, CancelledError)
         self.assertEqual(told, [("first", 7), ("last", 7)])
         self.assertEqual(self.successResultOf(waiters.wait()), 7)
+
+
+class AddressTests(SynchronousTestCase):
+    """
+    Addresses in the log and on the page.
+    """
+
+    def test_text(self) -> None:
+        """
+        What an operator can type; always one line.
+        """
+        for address, text in (
+            (IPv4Address("TCP", "127.0.0.1", 40146), "127.0.0.1:40146"),
+            (IPv6Address("TCP", "::1", 40146), "[::1]:40146"),
+            (UNIXAddress(b"/run/a b"), "unix:/run/a b"),
+            (UNIXAddress("\0hidden"), "unix:@hidden"),
+            (UNIXAddress(None), "unix:"),
+            (UNIXAddress(b""), "unix:"),
+            ("some\nthing", "some thing"),
+            (None, "None"),
+        ):
+            self.assertEqual(addressText(address), text)
+
+    def test_real(self) -> None:
+        """
+        A UNIX socket's peer has no name.
+        """
+        here, there = socket.socketpair(socket.AF_UNIX)
+        with here, there:
+            peer = UNIXAddress(here.getpeername() or None)
+            self.assertEqual(addressText(peer), "unix:")
 
 
 class PolicyTests(SynchronousTestCase):
