@@ -559,7 +559,7 @@ class MemoryTests(SynchronousTestCase):
             client = connect(port)
             self.addCleanup(client.close)
             client.settimeout(0.5)
-            with contextlib.suppress(TimeoutError):
+            with contextlib.suppress(socket.timeout):
                 client.sendall(request)
             greedy.append(client)
             with connect(port, b"ECHO on\nCLOSE\n") as other:

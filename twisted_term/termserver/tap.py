@@ -63,7 +63,7 @@ Commands, each on a line of its own; they may be pipelined, and are answered in
 order:
 
   ECHO text     answer text
-  SEND n        n bytes in one write
+  SEND n        n bytes in one write; 64 MiB at most, of all connections
   PUSH n        n bytes through a push producer
   PULL n        n bytes through a pull producer
   WAIT seconds  keep the connection in flight, then answer DONE
@@ -76,6 +76,8 @@ order:
 Try this; all bytes arrive, then the end, and the log says how it ended:
 
   printf 'PUSH 1000000\nWAIT 1\nCLOSE\n' | nc 127.0.0.1 8023 | wc -c
+
+Who does not read its answers gets no more of them until it does.
 
 SIGTERM and SIGINT drain: listening stops, each connection ends when what it
 has asked for is done, and then the process.  A second one, half a second later
