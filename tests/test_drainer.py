@@ -6,6 +6,7 @@ signal is in C{test_drain} and C{test_signals}.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import socket
@@ -142,7 +143,8 @@ class PortTests(DrainerTestCase):
             self.clock.advance(1)
             self.drain()
             self.clock.pump([0, 0])
-            self.assertEqual(len(self.reports), 0 if begun else 2)
+            self.assertEqual(len(self.reports), 0 if begun else 3)
+            self.events.clear()
             port = Port()
             drainer.listens(port)
             self.assertEqual(port.calls, ["stop"])
@@ -156,7 +158,11 @@ class PortTests(DrainerTestCase):
                 self.assertIn("abortConnection", wire.calls)
                 wire.protocol.connectionLost()
             port.stop()
-            self.assertEqual(len(self.reports), 1 if begun else 2)
+            self.assertEqual(len(self.reports), 1 if begun else 3)
+            self.drain()  # who asks now hears of the late one too
+            self.assertIn(f"draining, {len(wires)} connections left", self.said()[0])
+            counts = self.reports[-1].outcomes
+            self.assertEqual(counts, {Outcome.ABORTED: len(wires)})
             self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_restarted(self) -> None:
@@ -191,6 +197,19 @@ class PortTests(DrainerTestCase):
         wire.protocol.connectionLost()
         self.assertEqual(len(self.reports), 1)
         self.assertEqual(uses, [True, False, True, False])
+
+    def test_before(self) -> None:
+        """
+        A connection that ends before any drain is in no report.
+        """
+        drainer = self.drainer()
+        uses: list[bool] = []
+        drainer.whileInUse(uses.append)
+        self.connect().protocol.connectionLost()
+        self.assertEqual(uses, [True, False])
+        self.drain()
+        self.assertEqual(self.reports[0].outcomes, {})
+        self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_restartFails(self) -> None:
         """
@@ -239,6 +258,9 @@ class AbortTests(DrainerTestCase):
         self.assertEqual(port.calls, [])
         drainer.abort()
         self.assertEqual(port.calls, ["stop"])
+        # No more than the time that the drain waits for what is reset.
+        (call,) = self.clock.getDelayedCalls()
+        self.assertEqual(call.getTime(), self.clock.seconds() + 1)
         late = self.connect()
         self.clock.advance(0)
         for each in (wire, late):
@@ -293,6 +315,41 @@ class AbortTests(DrainerTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
         wires[0].protocol.connectionLost()
         self.assertEqual(len(self.reports), 1)
+        lines = [line for line in self.said() if line.startswith("drained")]
+        self.assertEqual(len(lines), 1)
+
+    def test_collector(self) -> None:
+        """
+        Python's collector of cycles runs after the connections are ended as it
+        did before.
+        """
+        self.addCleanup(gc.enable)
+        for before in (gc.enable, gc.disable):
+            before()
+            enabled = gc.isenabled()
+            self.drainer()
+            self.connect()
+            self.clock.advance(1)
+            self.drain()
+            self.clock.pump([0, 0])
+            self.assertIs(gc.isenabled(), enabled)
+
+    def test_madeMeanwhile(self) -> None:
+        """
+        A connection that is made while others are ended ends half a second
+        later.
+        """
+        self.drainer()
+        made: list[Wire] = []
+        first, second = self.connect(), self.connect()
+        first.protocol.transport.loseConnection = lambda: made.append(self.connect())
+        self.clock.advance(1)
+        self.drain()
+        self.clock.pump([0, 0])
+        self.assertIn("loseWriteConnection", second.calls)
+        self.assertEqual(made[0].calls, [])
+        self.clock.advance(0.5)
+        self.assertIn("loseWriteConnection", made[0].calls)
 
     def test_clockSetBack(self) -> None:
         """
@@ -328,6 +385,7 @@ class TellTests(DrainerTestCase):
         for factory in (told, inside, Monitor(clock=self.clock).wrap(inside)):
             told.told = []
             service = self.service(factory, readinessDelay=3)
+            service.addEndpoint(Endpoint(), factory)  # told once all the same
             self.assertEqual(told.told, [])
             service.startService()
             self.assertEqual(told.told, ["serving"])

@@ -97,6 +97,31 @@ endpoint = serverFromString(reactor, "term:tcp:0:interface=127.0.0.1")
 endpoint.listen(Factory.forProtocol(Late)).addCallback(listening)
 reactor.run()
 """
+#: A server that closes the socket of its first connection behind our back; all
+#: connections have work in flight that never ends.
+_CLOSED = """
+import sys
+from twisted.internet import reactor
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.protocol import Factory, Protocol
+from twisted.python.log import startLogging
+
+startLogging(sys.stdout)
+first = []
+
+class Held(Protocol):
+    def connectionMade(self):
+        self.hold = self.transport.hold()
+        first.append(self)
+
+    def dataReceived(self, data):
+        getattr(first[0].transport.getHandle(), sys.argv[1])()
+        self.transport.write(b"done")
+
+listen = "term:tcp:0:interface=127.0.0.1:drainTimeout=1"
+serverFromString(reactor, listen).listen(Factory.forProtocol(Held))
+reactor.run()
+"""
 
 
 class ProcessTests(SynchronousTestCase):
@@ -146,6 +171,22 @@ class ProcessTests(SynchronousTestCase):
         self.assertEqual((data, end), (b"answer", "FIN"))
         self.assertEqual(server.end(), 0)
 
+    def test_closedSocket(self) -> None:
+        """
+        A connection whose socket the application has closed, or taken away,
+        keeps neither the others from being reset nor the process.
+        """
+        for method in ("close", "detach"):
+            server = Server(self, (sys.executable, "-c", _CLOSED, method))
+            port = int(server.wait(r"starting on (\d+)")[1])
+            with connect(port):
+                others = [connect(port), connect(port, b"?")]
+                self.assertEqual(others[1].recv(9), b"done")
+                server.terminate()
+                self.assertEqual(receiveAll(others), [(b"", "RST")] * 2)
+                self.assertEqual(server.end(), 0)
+            self.assertRegex(server.log, r"drained [23] connections")
+
     def order(self, option: str) -> tuple[bytes, str]:
         """
         What a client of an endless response sees of SIGTERM.
@@ -170,6 +211,24 @@ class ProcessTests(SynchronousTestCase):
         With C{onSignal=no} it is asked at once, and the drain waits for it.
         """
         self.assertEqual(self.order("drainTimeout=600:onSignal=no"), (b"bye", "FIN"))
+
+    def test_readinessDelay(self) -> None:
+        """
+        C{term:} alone goes on listening for C{readinessDelay}.
+        """
+        listen = "term:tcp:0:interface=127.0.0.1:readinessDelay=3"
+        server = Server(self, (*TWISTD, "web", "--listen", listen, "--path=."))
+        port = server.port()
+        request = b"GET /none HTTP/1.1\r\nHost: x\r\n\r\n"
+        idle = connect(port, request)
+        idle.recv(1, socket.MSG_PEEK)
+        server.terminate()
+        server.wait("listening for 3 s more")
+        late = connect(port, request)
+        for data, end in receiveAll([idle, late]):
+            self.assertTrue(data.startswith(b"HTTP/1.1 404 "), data)
+            self.assertEqual(end, "FIN")
+        self.assertEqual(server.end(), 0)
 
     def test_ready(self) -> None:
         """

@@ -47,7 +47,7 @@ class Waiters(Generic[_T]):
 
     def fire(self, result: _T) -> None:
         """
-        Here it is.
+        Here it is.  Of several, those who ask get the last one.
         """
         waiting, self._waiting = self._waiting or {}, None
         self._result = result

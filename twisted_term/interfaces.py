@@ -131,7 +131,9 @@ class IDrainListener(Interface):
     A factory that wants to know when its server is drained.  It is found where
     it is given to a L{twisted_term.DrainingService}, to
     L{twisted_term.TerminatingServerEndpoint} or behind C{term:}, also inside of
-    a L{twisted.protocols.policies.WrappingFactory}.
+    a L{twisted.protocols.policies.WrappingFactory}.  One that serves on several
+    endpoints of a service is told once, and one that serves on several endpoints
+    with C{term:}, which are drained each on its own, is told for each.
     """
 
     def servingBegins() -> None:
@@ -142,7 +144,7 @@ class IDrainListener(Interface):
 
     def drainBegins() -> None:
         """
-        Called once when a drain begins, before anything else happens and before
+        Called when a drain begins, before anything else happens and before
         C{readinessDelay}.  New connections may still be made, and requests on
         those that are there may still come.  An exception is logged.
         """
