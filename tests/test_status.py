@@ -1008,6 +1008,10 @@ class EndpointTests(SocketTestCase):
             )
             self.assertIn(problem, str(error))
             self.assertNotIn("\n", str(error))
+        error = self.assertRaises(ValueError, self.endpoint, "statusHosts=a.example")
+        self.assertEqual(
+            str(error), "statusHosts='a.example': needs status, such as status=8024"
+        )
         error = self.assertRaises(
             ValueError, clientFromString, reactor, "term:tcp:h:1:status=1"
         )

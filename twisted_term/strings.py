@@ -129,6 +129,11 @@ class TermParser:
         status = {name: ours.pop(name) for name in _STATUS if name in ours}
         policy = TerminationPolicy.fromStrings(**ours)
         endpoint = build(serverFromString, reactor, inner)
+        if "statusHosts" in status and "status" not in status:
+            hosts = status["statusHosts"]
+            raise ValueError(
+                f"statusHosts={hosts!r}: needs status, such as status=8024"
+            )
         if status:
             # twisted.web is loaded for who asks for it.
             from .status.endpoint import WatchedServerEndpoint
