@@ -23,6 +23,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted_term import State, TerminatingFactory, TerminationPolicy
 from twisted_term.termserver.demo import DemoFactory, payload
 
+from .processes import LISTEN, TERMSERVER, Server, connect, receiveAll
 from .support import SECONDS, SocketTestCase, receive
 
 _LIMIT = 16 * 1024
@@ -32,11 +33,20 @@ _RESET = struct.pack("ii", 1, 0)
 class DemoTransport(StringTransport):
     """
     Tells the demo its time.
+
+    @ivar deaf: does the peer read nothing?
     """
+
+    deaf = False
 
     def __init__(self, clock: Clock) -> None:
         super().__init__()
         self.reactor = clock
+
+    def write(self, data: bytes) -> None:
+        super().write(data)
+        if self.deaf:
+            self.producer.pauseProducing()
 
 
 class LineTests(SynchronousTestCase):
@@ -61,9 +71,9 @@ class LineTests(SynchronousTestCase):
 
     def lose(self) -> None:
         self.demo.transport.abortConnection()
-        self.assertEqual(self.factory.connections, {self.demo})
+        self.assertIn(self.demo, self.factory.connections)
         self.demo.connectionLost()
-        self.assertEqual(self.factory.connections, set())
+        self.assertNotIn(self.demo, self.factory.connections)
 
     def test_lineEnds(self) -> None:
         """
@@ -101,6 +111,7 @@ class LineTests(SynchronousTestCase):
         An error names what is wrong, in one line, and the connection goes on.
         """
         number = "must be a whole number from 0 to 1073741824"
+        atOnce = "must be a whole number from 0 to 67108864"
         seconds = "must be a number of seconds from 0 to 86400"
         for line, error in (
             (b"", "'': unknown command, try HELP"),
@@ -112,17 +123,18 @@ class LineTests(SynchronousTestCase):
             (b"\0TOOLONG", "'\\x00TOOLONG': unknown command, try HELP"),
             (b"\x1b[2J\r\r", "'\\x1b[2J\\r': unknown command, try HELP"),
             (b"ECHO \xff", "b'ECHO \\xff': must be UTF-8"),
-            (b"SEND", f"SEND '': {number}"),
-            (b"SEND x", f"SEND 'x': {number}"),
-            (b"SEND -1", f"SEND '-1': {number}"),
-            (b"SEND +1", f"SEND '+1': {number}"),
-            (b"SEND 1_0", f"SEND '1_0': {number}"),
-            (b"SEND  1", f"SEND ' 1': {number}"),
-            (b"SEND 1e3", f"SEND '1e3': {number}"),
+            (b"SEND", f"SEND '': {atOnce}"),
+            (b"SEND x", f"SEND 'x': {atOnce}"),
+            (b"SEND -1", f"SEND '-1': {atOnce}"),
+            (b"SEND +1", f"SEND '+1': {atOnce}"),
+            (b"SEND 1_0", f"SEND '1_0': {atOnce}"),
+            (b"SEND  1", f"SEND ' 1': {atOnce}"),
+            (b"SEND 1e3", f"SEND '1e3': {atOnce}"),
+            (b"SEND 67108865", f"SEND '67108865': {atOnce}"),
             (b"PUSH 1073741825", f"PUSH '1073741825': {number}"),
             (b"PULL 99999999999", f"PULL '99999999999': {number}"),
-            (b"SEND " + b"9" * 9999, f"SEND '{'9' * 40}': {number}"),
-            ("SEND ²".encode(), f"SEND '²': {number}"),
+            (b"SEND " + b"9" * 9999, f"SEND '{'9' * 40}': {atOnce}"),
+            ("SEND ²".encode(), f"SEND '²': {atOnce}"),
             (b"WAIT", f"WAIT '': {seconds}"),
             (b"WAIT nan", f"WAIT 'nan': {seconds}"),
             (b"WAIT inf", f"WAIT 'inf': {seconds}"),
@@ -201,7 +213,51 @@ class LineTests(SynchronousTestCase):
         self.assertEqual(self.below.producerState, "paused")
         self.clock.advance(60)
         self.assertEqual(self.below.producerState, "producing")
-        self.assertEqual(self.below.value(), b"DONE\n" + b"x\n" * 257)
+        self.assertEqual(self.below.value(), b"DONE\n" + b"x\n" * 17)
+
+    def test_readAhead(self) -> None:
+        """
+        Behind a SHUTDOWN that waits no more is read ahead either.
+        """
+        self.send(b"WAIT 60\nSHUTDOWN\n" + b"ECHO x\n" * 20)
+        self.assertEqual(self.below.producerState, "paused")
+
+    def test_paused(self) -> None:
+        """
+        While the peer does not read, nothing more is built for it, and then
+        the rest comes in order.
+        """
+        self.assertEqual(self.send(b"WAIT 1\nECHO a\nECHO b\nPUSH 200000\n"), b"")
+        self.below.producer.pauseProducing()
+        self.clock.advance(1)
+        self.assertEqual(self.below.value(), b"DONE\n")
+        self.below.producer.resumeProducing()
+        self.assertEqual(self.below.value(), b"DONE\na\nb\n" + payload(0, 200_000))
+        self.assertIs(self.below.producer, None)
+
+    def test_sendTogether(self) -> None:
+        """
+        All that SENDs keep in memory is bounded, also of several connections;
+        one that is lost leaves its share to others.
+        """
+        count = 40 << 20
+        self.send(b"WAIT 1\n" + b"SEND %d\n" % count)
+        other = self.factory.buildProtocol(None)
+        below = DemoTransport(self.clock)
+        other.makeConnection(below)
+        self.below.deaf = True
+        self.clock.advance(1)
+        self.below.producer.resumeProducing()
+        other.dataReceived(b"SEND 30000000\nSEND 5\n")
+        self.assertEqual(
+            below.value(),
+            b"ERROR SEND '30000000': 41943040 bytes of SENDs are not sent yet, of"
+            b" 67108864 at most; try PUSH\nabcde",
+        )
+        self.lose()
+        below.clear()
+        other.dataReceived(b"SEND 30000000\n")
+        self.assertEqual(len(below.value()), 30_000_000)
 
     def test_afterClose(self) -> None:
         """
@@ -446,7 +502,7 @@ class SocketTests(SocketTestCase):
                 b"WAIT 3600\nCLOSE\n",
                 b"PUSH 1000000000\nWAIT 3600\n",
                 b"PULL 1000000000\nWAIT 3600\nSHUTDOWN\n",
-                b"SEND 100000000\nWAIT 3600\n",
+                b"SEND 60000000\nWAIT 3600\n",
             )
         ):
             yield deferToThread(script, request)
@@ -465,3 +521,50 @@ class SocketTests(SocketTestCase):
                 client.sendall(command + b"CLOSE\n")
                 yield self.ended(number + 1)
         self.assertEqual(self.demo.outcomes, {"flush expired": 2})
+
+
+def memory(process: int) -> int:
+    """
+    The most bytes that a process has had in memory so far.
+    """
+    with open(f"/proc/{process}/status", encoding="ascii") as file:
+        (line,) = (line for line in file if line.startswith("VmHWM:"))
+    return int(line.split()[1]) << 10
+
+
+class MemoryTests(SynchronousTestCase):
+    """
+    Peers that ask for much and read nothing, and a server in a process of its
+    own.
+    """
+
+    def test_greedy(self) -> None:
+        """
+        Whatever they ask for, the server's memory does not grow, others are
+        served, and who reads in the end gets all.
+        """
+        server = Server(self, (*TERMSERVER, LISTEN))
+        port = server.port()
+        before = memory(server.process.pid)
+        text = b"ECHO " + b"x" * 16000 + b"\n"
+        greedy = []
+        for request in (
+            b"SEND 1073741824\n" * 3,
+            b"HELP\n" * 2_000_000,
+            text * 2000,
+            b"PUSH 100000000\n" * 10_000,
+            b"PULL 65536\n" * 10_000,
+            b"STATUS\n" * 100_000,
+        ):
+            client = connect(port)
+            self.addCleanup(client.close)
+            client.settimeout(0.5)
+            with contextlib.suppress(socket.timeout):
+                client.sendall(request)
+            greedy.append(client)
+            with connect(port, b"ECHO on\nCLOSE\n") as other:
+                self.assertEqual(receiveAll([other]), [(b"on\n", "FIN")])
+        grown = memory(server.process.pid) - before
+        self.assertLess(grown, 16 << 20)
+        with connect(port, text * 40 + b"CLOSE\n", small=True) as late:
+            self.assertEqual(receiveAll([late]), [(text[5:] * 40, "FIN")])

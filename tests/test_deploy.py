@@ -299,6 +299,10 @@ class TextTests(SynchronousTestCase):
         """
         text = _DEPLOY.joinpath("README.rst").read_text("utf-8")
         names = {path.name for path in _DEPLOY.iterdir()} - {"README.rst"}
-        self.assertEqual(names, {_SERVICE, _SOCKET, "kubernetes.yaml"})
+        watching = {"prometheus.yaml", "alerts.yaml", "grafana.json"}
+        self.assertEqual(names, {_SERVICE, _SOCKET, "kubernetes.yaml"} | watching)
         for name in names:
             self.assertIn(f"``{name}``", text)
+        alerts = _DEPLOY.joinpath("alerts.yaml").read_text("utf-8")
+        for alert in re.findall(r"alert: (\w+)", alerts):
+            self.assertIn(f"``{alert}``", text)

@@ -58,7 +58,7 @@ BLOCKS = {
         "tests.test_probe.TwistedTests, and tests.test_probe.RawTests"
     ),
     'pip install "twisted_term[metrics]"': (
-        "tests.test_status.ServerTests starts it; to install is not ours"
+        "tests.test_status.EndpointTests.test_web starts it; to install is not ours"
     ),
     "systemctl enable --now termserver.socket termserver.service": (
         "would change the machine; tests.test_deploy.SystemdTests checks the units"

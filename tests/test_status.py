@@ -10,16 +10,18 @@ import re
 import socket
 import sys
 import time
+from functools import partial
 from html.parser import HTMLParser
 from importlib.resources import files
 from typing import Any, Optional
 
+from prometheus_client import CollectorRegistry, Counter, generate_latest
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, inlineCallbacks
-from twisted.internet.endpoints import serverFromString
-from twisted.internet.error import ConnectionLost
+from twisted.internet.endpoints import clientFromString, serverFromString
+from twisted.internet.error import CannotListenError, ConnectionLost
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock, deferLater
 from twisted.internet.testing import StringTransport
@@ -28,9 +30,11 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
 from twisted.web.server import Site
+from zope.interface.verify import verifyObject
 
 from twisted_term import (
     DrainingService,
+    IDrainListener,
     Initiator,
     Monitor,
     Outcome,
@@ -39,10 +43,14 @@ from twisted_term import (
     TerminatingTransport,
 )
 from twisted_term.connection.replaced import unsentBytes
-from twisted_term.status.monitor import Ended, Spent
+from twisted_term.status import events, page
+from twisted_term.status.hosts import Hosts
+from twisted_term.status.metrics import MonitorCollector
+from twisted_term.status.monitor import Ended
 from twisted_term.status.resource import StatusResource
+from twisted_term.status.states import LIVE, States
 from twisted_term.termserver.tap import CannotListen, makeService
-from twisted_term.web import DrainingSite
+from twisted_term.web import DrainingSite, ReadinessResource
 
 from . import browser
 from .processes import TWISTD, Server, connect, receiveAll
@@ -50,6 +58,7 @@ from .support import SECONDS, SocketTestCase, exchange, nothing, once
 from .test_tap import options
 from .test_transport import HalfCloseable, TransportTestCase
 
+_OPENMETRICS = "application/openmetrics-text"
 _HOSTILE = "<script>alert('&\"')</script>"
 
 
@@ -140,6 +149,57 @@ class TimelineTests(TransportTestCase):
         self.assertIs(self.reports[0].peerFin, None)
 
 
+class StatesTests(SynchronousTestCase):
+    """
+    How many are in which state.
+    """
+
+    def test_counts(self) -> None:
+        """
+        How many there are is exact at once; who wants to know often does not
+        ask each connection each time.
+        """
+        clock = Clock()
+        states = States(clock)
+        asked = []
+
+        class Connection:
+            def __init__(self) -> None:
+                self.now = State.OPEN
+
+            @property
+            def state(self) -> State:
+                asked.append(self)
+                return self.now
+
+        connections = [Connection() for _ in range(100)]
+        for connection in connections:
+            states.add(connection)
+        none = dict.fromkeys(LIVE, 0)
+        self.assertEqual(states.counts(), {**none, State.OPEN: 100})
+        del asked[:]
+        for connection in connections[:30]:
+            connection.now = State.LINGERING
+        connections[99].now = State.CLOSED
+        for connection in connections[:10]:
+            states.discard(connection)
+        for _ in range(1000):
+            self.assertEqual(states.counts(), {**none, State.OPEN: 90})
+        self.assertEqual(asked, [])
+        clock.advance(0.2)
+        after = {**none, State.OPEN: 69, State.LINGERING: 20}
+        for _ in range(1000):
+            self.assertEqual(states.counts(), after)
+        self.assertLess(len(asked), 200)
+        # The clock is set back.
+        connections[99].now = State.OPEN
+        clock.rightNow = -100.0
+        self.assertEqual(states.counts(), {**after, State.OPEN: 70})
+        for connection in connections:
+            states.discard(connection)
+        self.assertEqual((len(states), states.counts()), (0, none))
+
+
 class MonitorTests(SocketTestCase):
     """
     Keeping account.
@@ -191,7 +251,7 @@ class MonitorTests(SocketTestCase):
         Times are put into classes by upper bounds that include themselves.
         """
         monitor = Monitor(clock=Clock())
-        spent = monitor.spent[State.OPEN] = Spent()
+        spent = monitor.spent[State.OPEN]
         for seconds in (0.0, 0.001, 0.002, 600.0, 601.0):
             spent.add(seconds)
         self.assertEqual(spent.counts, [2, 1, 0, 0, 0, 0, 1, 1])
@@ -199,10 +259,18 @@ class MonitorTests(SocketTestCase):
 
     def test_bad(self) -> None:
         """
-        A negative number of connections to keep.
+        What is wrong is told in one line.
         """
-        error = self.assertRaises(ValueError, Monitor, recent=-1)
-        self.assertEqual(str(error), "recent=-1: must be 0 connections or more")
+        number = "must be a number of connections"
+        for kind, argument, said in (
+            (ValueError, {"recent": -1}, "recent=-1: must be 0 connections or more"),
+            (TypeError, {"recent": 2.5}, f"recent=2.5: {number}"),
+            (TypeError, {"recent": None}, f"recent=None: {number}"),
+            (TypeError, {"recent": True}, f"recent=True: {number}"),
+            (TypeError, {"name": 7}, "name=7: must be text"),
+        ):
+            error = self.assertRaises(kind, Monitor, **argument)
+            self.assertEqual(str(error), said)
 
     @inlineCallbacks
     def test_drainable(self) -> Any:
@@ -305,7 +373,8 @@ class ResourceTests(SynchronousTestCase):
         channel.makeConnection(transport)
         fields = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         # HTTP/1.0 has no chunks.
-        channel.dataReceived(f"{method} {path} HTTP/1.0\r\n{fields}\r\n".encode())
+        request = f"{method} {path} HTTP/1.0\r\n{fields}\r\n"
+        channel.dataReceived(request.encode("latin-1"))
         return channel, transport
 
     def events(self, transport: StringTransport) -> list[Any]:
@@ -401,7 +470,80 @@ class ResourceTests(SynchronousTestCase):
         for serving, code, text in ((True, 200, "ready\n"), (False, 503, "draining\n")):
             self.serving = serving
             self.assertEqual(self.get("/health")[::2], (200, "healthy\n"))
-            self.assertEqual(self.get("/ready")[::2], (code, text))
+            for method in ("GET", "OPTIONS"):
+                self.assertEqual(self.get("/ready", 0, method)[::2], (code, text))
+            self.assertEqual(self.get("/ready", 0, "HEAD")[::2], (code, ""))
+
+    def test_readyWrong(self) -> None:
+        """
+        What says nothing about readiness is refused at once.
+        """
+        for resource in (ReadinessResource, partial(StatusResource, self.monitor)):
+            error = self.assertRaises(TypeError, resource, True)
+            self.assertEqual(
+                str(error),
+                "ready=True: must be a function that says whether the server is ready,"
+                " such as lambda: not service.draining",
+            )
+
+    def test_host(self) -> None:
+        """
+        The page, its events and the metrics answer to their own names alone: a
+        page from elsewhere whose name points here says its own.  Health and
+        readiness tell nothing, and answer to balancers that say any.
+        """
+        for path in ("/", "/events", "/metrics"):
+            self.assertEqual(self.get(path, Host="localhost:8024")[0], 200)
+            self.assertEqual(self.get(path)[0], 200)  # no browser leaves it out
+            code, headers, body = self.get(path, Host="evil.example:8024")
+            self.assertEqual((code, headers["content-type"][:10]), (421, "text/plain"))
+            self.assertEqual(
+                body,
+                "Host 'evil.example:8024': must be an IP address, this machine's name,"
+                " or one of the hosts that the server was given\n",
+            )
+            both = self.get(path, Host="localhost\r\nHost: evil.example")
+            self.assertIn(both[0], (400, 421))
+        for path in ("/health", "/ready"):
+            self.assertEqual(self.get(path, Host="evil.example")[0], 200)
+
+    def test_hosts(self) -> None:
+        """
+        Addresses, names that nobody can own, this machine's and those given.
+        """
+        hosts = Hosts(["Status.Example."])
+        for right in (
+            "",
+            "127.0.0.1",
+            "127.0.0.1:8024",
+            "10.1.2.3:80",
+            "[::1]",
+            "[fe80::1]:8024",
+            "localhost",
+            "LOCALHOST.:8024",
+            "page.localhost:1",
+            "webserver:8024",
+            "status.example",
+            "STATUS.example.:443",
+            socket.gethostname(),
+        ):
+            self.assertIn(right, hosts)
+        for wrong in (
+            "evil.example",
+            "evil.example:127",
+            "127.0.0.1.evil.example",
+            "localhost.evil.example",
+            "evil.status.example",
+            "1.2.3.4.5",
+            "[evil.example]:80",
+            "[::1].evil.example",
+            "::1",
+            "a:b:c",
+            "evil.example, localhost",
+        ):
+            self.assertNotIn(wrong, hosts)
+        error = self.assertRaises(TypeError, Hosts, "status.example")
+        self.assertEqual(str(error), "hosts='status.example': must be a list of names")
 
     # The events.
 
@@ -475,6 +617,35 @@ class ResourceTests(SynchronousTestCase):
         (event,) = self.events(slow)
         self.assertEqual((event["last"], len(event["ended"])), (100, 50))
 
+    def test_manyViewers(self) -> None:
+        """
+        What all viewers see is rendered once, and each row once for all time;
+        when there are too many, one more is told so, until somebody goes.
+        """
+        for _ in range(50):
+            ended(self.monitor)
+        rendered = []
+        render, dump = page._render, events.json.dumps
+        self.patch(page, "_render", lambda one: rendered.append(one) or render(one))
+        dumped: list[Any] = []
+        self.patch(events.json, "dumps", lambda news: dumped.append(news) or dump(news))
+        viewers = [self.begin("/events") for _ in range(50)]
+        self.assertEqual(len(rendered), 50)
+        code, headers, body = self.get("/events")
+        self.assertEqual((code, body), (503, "50 viewers are here already\n"))
+        self.assertEqual(headers["retry-after"], "10")
+        for _, transport in viewers:
+            self.events(transport)
+        del rendered[:], dumped[:]
+        ended(self.monitor)
+        self.clock.advance(1)
+        self.assertEqual((len(rendered), len(dumped)), (1, 1))
+        for _, transport in viewers:
+            (event,) = self.events(transport)
+            self.assertEqual(event["last"], 51)
+        viewers[0][0].connectionLost(Failure(ConnectionLost()))
+        self.assertEqual(self.get("/events")[0], 200)
+
     def test_draining(self) -> None:
         """
         A drain is told, and ends the streams; a later one ends after one event.
@@ -504,8 +675,8 @@ class ResourceTests(SynchronousTestCase):
         monitor.ended[Outcome.RESET_BY_PEER, Initiator.PEER] += 1
         monitor.watch(_Live())
         monitor.bytesUnacknowledged, monitor.bytesDiscarded = 10, 20
-        monitor.writesDropped = 30
-        monitor.spent[State.HALF_CLOSED] = spent = Spent()
+        monitor.writesDropped, monitor.undelivered = 30, 2
+        spent = monitor.spent[State.HALF_CLOSED]
         spent.add(0.05)
         spent.add(5)
         plain = self.get("/metrics")
@@ -532,14 +703,97 @@ class ResourceTests(SynchronousTestCase):
                 (("unacknowledged_bytes_total",), 10),
                 (("discarded_bytes_total",), 20),
                 (("dropped_writes_total",), 30),
+                (("undelivered_connections_total",), 2),
+                (("draining",), 0),
+                (("drain_seconds",), 0),
+                (("state_seconds_count", "open"), 0),
+                (("state_seconds_bucket", "+Inf", "lingering"), 0),
                 (("state_seconds_count", "half_closed"), 2),
                 (("state_seconds_sum", "half_closed"), 5.05),
                 (("state_seconds_bucket", "0.1", "half_closed"), 1),
                 (("state_seconds_bucket", "10.0", "half_closed"), 2),
                 (("state_seconds_bucket", "+Inf", "half_closed"), 2),
             ):
-                key = (f"twisted_term_{name[0]}", *name[1:])
+                key = (f"twisted_term_{name[0]}", *sorted(("default", *name[1:])))
                 self.assertEqual(samples[key], value)
+
+    def test_accept(self) -> None:
+        """
+        Whatever C{Accept} says, there is an answer in one of the two formats.
+        """
+        for accept, kind in (
+            (b"\xff", "text/plain"),
+            (b";;;,,,==", "text/plain"),
+            (b"text/plain;version", "text/plain"),
+            (b"text/plain; version=99999.1.2;escaping=dots", "text/plain"),
+            (b"application/openmetrics-text; version=abc", _OPENMETRICS),
+            (b"application/openmetrics-text; version=", _OPENMETRICS),
+            (b"application/openmetrics-text;version=\xff", _OPENMETRICS),
+            (b"application/openmetrics-text;escaping=x", _OPENMETRICS),
+            (b"a, APPLICATION/OpenMetrics-text;q=0.5", _OPENMETRICS),
+        ):
+            code, headers, body = self.get("/metrics", Accept=accept.decode("latin-1"))
+            self.assertEqual(code, 200, accept)
+            self.assertEqual(headers["content-type"].partition(";")[0], kind)
+            self.assertIn("twisted_term_draining", body)
+        # Two of them are one list (RFC 9110, 5.3).
+        code, headers, _ = self.get(
+            "/metrics", Accept=f"text/plain\r\nAccept: {_OPENMETRICS}"
+        )
+        self.assertEqual(headers["content-type"].partition(";")[0], _OPENMETRICS)
+
+    def test_drainMetrics(self) -> None:
+        """
+        A drain is told from what was before it, and is over when the server is
+        started again.
+        """
+        monitor = self.monitor
+        factory = monitor.wrap(Factory())
+        self.assertTrue(IDrainListener.providedBy(factory))
+        self.assertTrue(verifyObject(IDrainListener, factory))
+        monitor.undelivered, monitor.bytesUnacknowledged = 5, 500
+        self.assertEqual(monitor.drain, (0, 0, 0))
+        factory.drainBegins()
+        self.clock.advance(3)
+        factory.drainBegins()
+        monitor.undelivered, monitor.bytesUnacknowledged = 7, 800
+        self.clock.advance(1)
+        self.assertEqual(monitor.drain, (4, 2, 300))
+        _, _, body = self.get("/metrics")
+        for line in (
+            'draining{monitor="default"} 1.0',
+            'drain_seconds{monitor="default"} 4.0',
+            'drain_undelivered_connections{monitor="default"} 2.0',
+            'drain_unacknowledged_bytes{monitor="default"} 300.0',
+        ):
+            self.assertIn(f"\ntwisted_term_{line}\n", body)
+        self.clock.rightNow = -5.0  # the clock is set back
+        self.assertEqual(monitor.drain.seconds, 0)
+        factory.servingBegins()
+        self.assertEqual((monitor.draining, monitor.drain), (False, (0, 0, 0)))
+
+    def test_ownRegistry(self) -> None:
+        """
+        An application's own registry takes the collector; several monitors are
+        told apart by their names.
+        """
+        monitors = [Monitor(clock=self.clock, name=name) for name in ("a", 'b"c')]
+        ended(monitors[1])
+        registry = CollectorRegistry()
+        Counter("own_requests", "Of the application.", registry=registry).inc()
+        registry.register(MonitorCollector(*monitors))
+        text = generate_latest(registry).decode()
+        self.assertIn("own_requests_total 1.0\n", text)
+        labels = {"outcome": "clean", "initiator": "local"}
+        for name, value in (("a", 0), ('b"c', 1)):
+            found = registry.get_sample_value(
+                "twisted_term_terminations_total", {"monitor": name, **labels}
+            )
+            self.assertEqual(found, value)
+        error = self.assertRaises(
+            ValueError, MonitorCollector, monitors[0], monitors[0]
+        )
+        self.assertEqual(str(error), "name='a': must be another for each Monitor")
 
     def test_noExtra(self) -> None:
         """
@@ -547,11 +801,8 @@ class ResourceTests(SynchronousTestCase):
         """
         for name in [name for name in sys.modules if name.startswith("prometheus_")]:
             self.addCleanup(sys.modules.__setitem__, name, sys.modules.pop(name))
-        module = sys.modules.pop("twisted_term.status.metrics", None)
-        if module is not None:
-            self.addCleanup(
-                sys.modules.__setitem__, "twisted_term.status.metrics", module
-            )
+        name = "twisted_term.status.metrics"
+        self.addCleanup(sys.modules.__setitem__, name, sys.modules.pop(name))
         sys.modules["prometheus_client"] = None  # type: ignore[assignment]
         code, _, body = self.get("/metrics")
         self.assertEqual(code, 501)
@@ -609,7 +860,9 @@ class SlowViewerTests(SocketTestCase):
         port = self.listen(watching.wrap(site))
         made: list[TerminatingTransport] = []
         self.patch(watching, "watch", lambda transport: made.append(transport))
-        with connect(port, b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n", small=True):
+        with connect(
+            port, b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n", small=True
+        ):
             yield self.until(clock.getDelayedCalls)
             waiting = []
             for _ in range(200):
@@ -662,11 +915,150 @@ class OptionTests(SynchronousTestCase):
         self.assertNotIn("Traceback", server.log)
 
 
-def fetch(port: int, path: str) -> tuple[int, str]:
+class EndpointTests(SocketTestCase):
+    """
+    C{term:...:status=...}.
+    """
+
+    def endpoint(self, options: str) -> Any:
+        text = f"term:tcp:0:interface=127.0.0.1:{options}"
+        return serverFromString(reactor, text)
+
+    @inlineCallbacks
+    def test_port(self) -> Any:
+        """
+        The page is there while the port listens or one of its connections
+        lives.
+        """
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            status = free.getsockname()[1]
+        factory = Factory.forProtocol(Protocol)
+        port = yield self.endpoint(f"status={status}").listen(factory)
+        for _ in range(2):
+            with connect(port.getHost().port):
+                for _ in range(SECONDS * 10):
+                    code, body = yield deferToThread(fetch, status, "/metrics")
+                    if 'state="open"} 1.0' in body:
+                        break
+                self.assertIn(
+                    'connections{monitor="tcp:0:interface=127.0.0.1",state="open"} 1.0',
+                    body,
+                )
+                yield port.stopListening()
+                code, _ = yield deferToThread(fetch, status, "/health")
+                self.assertEqual(code, 200)
+            yield self.until(lambda: refused(status))
+            yield deferLater(reactor, 0.1)
+            port.startListening()
+        yield port.stopListening()
+        yield self.until(lambda: refused(status))
+
+    @inlineCallbacks
+    def test_inUse(self) -> Any:
+        """
+        Where the page cannot be, nothing listens.
+        """
+        ports: list[Any] = []
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            endpoint = self.endpoint(f"status={taken.getsockname()[1]}")
+            inner = endpoint.endpoint._endpoint
+            listen = inner.listen
+            self.patch(
+                inner,
+                "listen",
+                lambda factory: listen(factory).addCallback(
+                    lambda port: ports.append(port) or port
+                ),
+            )
+            yield self.assertFailure(endpoint.listen(Factory()), CannotListenError)
+        (port,) = ports
+        self.assertTrue(port.disconnected)
+
+    @inlineCallbacks
+    def test_service(self) -> Any:
+        """
+        The drain of a service behind the endpoint is told too.
+        """
+        endpoint = self.endpoint("status=tcp\\:0\\:interface=127.0.0.1")
+        monitor = endpoint.endpoint.monitor
+        service = DrainingService(endpoint, Factory.forProtocol(Protocol))
+        for _ in range(2):
+            service.startService()
+            self.assertFalse(monitor.draining)
+            yield deferLater(reactor, 0.05)
+            drained = service.stopService()
+            self.assertTrue(monitor.draining)
+            yield drained
+
+    def test_wrong(self) -> None:
+        """
+        What is no endpoint is told in one line, and a client has no page.
+        """
+        for status, problem in (
+            ("nonsense", "'nonsense': Unknown endpoint type: 'nonsense'"),
+            ("", "term: must be followed by an endpoint, such as term:tcp:8080"),
+            ("tcp\\:x", "'tcp:x"),
+        ):
+            error = self.assertRaises(ValueError, self.endpoint, f"status={status}")
+            plain = status.replace("\\", "")
+            self.assertIn(
+                f"status={plain!r}: must be a port of 127.0.0.1, such as 8024, or an"
+                " endpoint, such as tcp\\:8024\\:interface=10.0.0.1: ",
+                str(error),
+            )
+            self.assertIn(problem, str(error))
+            self.assertNotIn("\n", str(error))
+        error = self.assertRaises(ValueError, self.endpoint, "statusHosts=a.example")
+        self.assertEqual(
+            str(error), "statusHosts='a.example': needs status, such as status=8024"
+        )
+        error = self.assertRaises(
+            ValueError, clientFromString, reactor, "term:tcp:h:1:status=1"
+        )
+        self.assertEqual(str(error), "status='1': a client is not watched")
+
+    def test_web(self) -> None:
+        """
+        C{twistd web} has a page without any code, which shows its drain.
+        """
+        listen = "term:tcp:0:interface=127.0.0.1:status=0:statusHosts=a.example,b.c"
+        server = Server(self, (*TWISTD, "web", f"--listen={listen}", "--path=."))
+        status = int(server.wait(r"Site \(LiveFactory\) starting on (\d+)")[1])
+        port = int(server.wait(r"_Watched\) starting on (\d+)")[1])
+        self.assertEqual(fetch(port, "/")[0], 200)
+        code, metrics = fetch(status, "/metrics", "b.c")
+        self.assertEqual(code, 200)
+        self.assertRegex(metrics, r'terminations_total\{.*outcome="clean"\} 1\.0\n')
+        self.assertEqual(fetch(status, "/", "a.example:80")[0], 200)
+        self.assertEqual(fetch(status, "/", "evil.example")[0], 421)
+        self.assertEqual(fetch(status, "/ready"), (200, "ready\n"))
+        with connect(port):  # who does not close it
+            server.terminate()
+            server.wait("draining, 1 connection")
+            self.assertEqual(fetch(status, "/ready"), (503, "draining\n"))
+            _, metrics = fetch(status, "/metrics")
+            self.assertRegex(metrics, r"twisted_term_draining\{.*\} 1.0\n")
+            self.assertRegex(metrics, r"twisted_term_drain_seconds\{.*\} [0-9]")
+        self.assertEqual(server.end(), 0)
+        self.assertNotIn("Traceback", server.log)
+
+
+def refused(port: int) -> bool:
+    """
+    Does nobody listen there?
+    """
+    try:
+        socket.create_connection(("127.0.0.1", port), SECONDS).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+def fetch(port: int, path: str, host: str = "localhost") -> tuple[int, str]:
     """
     @return: status and body.
     """
-    request = f"GET {path} HTTP/1.0\r\nHost: x\r\n\r\n".encode()
+    request = f"GET {path} HTTP/1.0\r\nHost: {host}\r\n\r\n".encode()
     ((answer, end),) = receiveAll([connect(port, request)])
     assert end == "FIN", end
     head, _, body = answer.decode("utf-8").partition("\r\n\r\n")
@@ -679,7 +1071,7 @@ class Stream:
     """
 
     def __init__(self, port: int, path: str = "/events") -> None:
-        request = f"GET {path} HTTP/1.0\r\nHost: x\r\n\r\n".encode()
+        request = f"GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode()
         self._client = connect(port, request)
         self._lines = self._client.makefile("r", encoding="ascii")
 
@@ -748,7 +1140,8 @@ class ServerTests(SynchronousTestCase):
         code, metrics = fetch(watched.status, "/metrics")
         self.assertEqual(code, 200)
         self.assertIn(
-            'twisted_term_terminations_total{initiator="local",outcome="clean"} 2.0',
+            'twisted_term_terminations_total{initiator="local",monitor="termserver",'
+            'outcome="clean"} 2.0',
             metrics,
         )
 
@@ -762,7 +1155,9 @@ class ServerTests(SynchronousTestCase):
         stream = Stream(watched.status)
         stream.next()
         idle = connect(watched.status)
-        deaf = connect(watched.status, b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n")
+        deaf = connect(
+            watched.status, b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        )
         self.addCleanup(idle.close)
         self.addCleanup(deaf.close)
         client = connect(watched.port, b"WAIT 3\nCLOSE\n")

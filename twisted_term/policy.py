@@ -11,6 +11,10 @@ from typing import Any, Optional, Union
 
 Limit = Union[float, int, None]
 
+#: Thirty years, and an exabyte: who wants more wants no limit.
+_SECONDS = 10**9
+_BYTES = 10**18
+
 
 @dataclass(frozen=True)
 class TerminationPolicy:
@@ -107,7 +111,10 @@ def _complaint(name: str, value: object) -> str:
         allowed = "a whole number of bytes, 0 or more, or none"
     else:
         allowed = "a number of seconds, 0 or more, or none"
-    return f"{name}={value!r}: must be {allowed}"
+    shown = repr(value)
+    if len(shown) > 60:
+        shown = f"{shown[:40]}...{shown[-1]}"
+    return f"{name}={shown}: must be {allowed}"
 
 
 def _check(name: str, value: object) -> None:
@@ -116,7 +123,14 @@ def _check(name: str, value: object) -> None:
     number = int if name == "lingerBytes" else (int, float)
     if isinstance(value, bool) or not isinstance(value, number):
         raise TypeError(_complaint(name, value))
-    if not isfinite(value) or value < 0:
+    if isinstance(value, float) and not isfinite(value):
+        raise ValueError(_complaint(name, value))
+    most, unit = (_BYTES, "bytes") if name == "lingerBytes" else (_SECONDS, "seconds")
+    if value > most:
+        # Python may refuse to write so long a number in full.
+        shown = repr(value) if value < 10 * most else "too much"
+        raise ValueError(f"{name}={shown}: must be {most} {unit} or less, or none")
+    if value < 0:
         raise ValueError(_complaint(name, value))
 
 

@@ -4,7 +4,8 @@ Endpoint strings: C{term:} before any other description.
 The grammar is Twisted's own.  After C{term:} comes the inner description, and
 anywhere among its C{name=value} arguments the names of
 L{twisted_term.TerminationPolicy}, and for a server those of the drain,
-C{drainTimeout}, C{readinessDelay} and C{onSignal}:
+C{drainTimeout}, C{readinessDelay} and C{onSignal}, and of a status page, C{status}
+and C{statusHosts}:
 C{term:tcp:8080:lingerTime=10}.  All else belongs to the inner endpoint, its
 escapes (C{\\:}, C{\\=}, C{\\\\}) included.
 """
@@ -49,7 +50,9 @@ _DRAIN: dict[str, Callable[[str, str], Any]] = {
     "readinessDelay": parseSeconds,
     "onSignal": _yesOrNo,
 }
-_OPTIONS = (*policyOptions, *_DRAIN)
+#: Those of a server's status page, see L{twisted_term.status.endpoint}.
+_STATUS = ("status", "statusHosts")
+_OPTIONS = (*policyOptions, *_DRAIN, *_STATUS)
 
 
 def quote(argument: str) -> str:
@@ -123,8 +126,19 @@ class TermParser:
             for name, read in _DRAIN.items()
             if name in ours
         }
+        status = {name: ours.pop(name) for name in _STATUS if name in ours}
         policy = TerminationPolicy.fromStrings(**ours)
         endpoint = build(serverFromString, reactor, inner)
+        if "statusHosts" in status and "status" not in status:
+            hosts = status["statusHosts"]
+            raise ValueError(
+                f"statusHosts={hosts!r}: needs status, such as status=8024"
+            )
+        if status:
+            # twisted.web is loaded for who asks for it.
+            from .status.endpoint import WatchedServerEndpoint
+
+            endpoint = WatchedServerEndpoint(reactor, endpoint, inner, **status)
         return TerminatingServerEndpoint(endpoint, policy, reactor=reactor, **drain)
 
     def parseStreamClient(
@@ -134,9 +148,10 @@ class TermParser:
         @raise ValueError: for a wrong option.
         """
         inner, ours = split(args, kwargs)
-        for name in _DRAIN:
-            if name in ours:
-                raise ValueError(f"{name}={ours[name]!r}: a client is not drained")
+        for names, done in ((_DRAIN, "drained"), (_STATUS, "watched")):
+            for name in names:
+                if name in ours:
+                    raise ValueError(f"{name}={ours[name]!r}: a client is not {done}")
         policy = TerminationPolicy.fromStrings(**ours)
         return TerminatingClientEndpoint(
             build(clientFromString, reactor, inner), policy

@@ -133,12 +133,21 @@ class DrainingSite(Site):
 class ReadinessResource(Resource):
     """
     Answers 200 while C{ready()} is true, and 503 from then on: C{ready} may
-    be C{lambda: not service.draining}.
+    be C{lambda: not service.draining}.  GET, HEAD and OPTIONS are the same, since
+    HAProxy's C{option httpchk} asks by OPTIONS.
     """
 
     isLeaf = True
 
     def __init__(self, ready: Callable[[], bool]) -> None:
+        """
+        @raise TypeError: for what cannot be called.
+        """
+        if not callable(ready):
+            raise TypeError(
+                f"ready={ready!r}: must be a function that says whether the server is"
+                " ready, such as lambda: not service.draining"
+            )
         super().__init__()
         self._ready = ready
 
@@ -151,6 +160,8 @@ class ReadinessResource(Resource):
         request.setHeader(b"content-type", b"text/plain; charset=utf-8")
         request.setHeader(b"cache-control", b"no-store")
         return b"ready\n" if ready else b"draining\n"
+
+    render_OPTIONS = render_GET
 
 
 __all__ = ["DrainingSite", "ReadinessResource", "drainRequests"]

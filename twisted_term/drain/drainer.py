@@ -50,6 +50,12 @@ class LiveFactory(TerminatingFactory):
         super().__init__(factory, policy)
         self._drainer = drainer
 
+    def whenDraining(self) -> Deferred[None]:
+        """
+        See L{Drainer.whenDraining}.
+        """
+        return self._drainer.whenDraining()
+
     def _gate(self, application: Any) -> Any:
         gate = super()._gate(application)
         gate.connected += (self._connected,)

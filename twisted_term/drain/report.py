@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Optional
 
+from .._addresses import addressText
 from ..connection.report import Outcome, Termination
 
 
@@ -52,15 +53,8 @@ class DrainReport:
             parts.append(f"{self.left} did NOT end, although they were reset")
         if self.slowest is not None:
             peer, seconds = self.slowest
-            parts.append(f"slowest {_address(peer)} {seconds:.3f} s")
+            parts.append(f"slowest {addressText(peer)} {seconds:.3f} s")
         return "; ".join(part for part in parts if part)
-
-
-def _address(peer: Any) -> str:
-    host, port = getattr(peer, "host", None), getattr(peer, "port", None)
-    if host is None or port is None:
-        return str(peer)
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 class Tally:

@@ -7,19 +7,23 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter, deque
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any, NamedTuple, Optional
 
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
+from zope.interface import implementer
 
+from .._waiters import Waiters
 from ..connection.report import Initiator, Outcome, State, Termination
 from ..connection.wrapping import TerminatingFactory
+from ..interfaces import IDrainListener
+from .states import LIVE, States
 
-_LIVE = (State.OPEN, State.FLUSHING, State.HALF_CLOSED, State.LINGERING)
 #: Upper bounds, in seconds, of the classes of time spent in a state.
 BOUNDS = (0.001, 0.01, 0.1, 1.0, 10.0, 60.0, 600.0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Ended:
     """
     One connection that has ended.  It keeps nothing of the connection alive.
@@ -61,47 +65,81 @@ class Spent:
         self.seconds += seconds
 
 
+class Drain(NamedTuple):
+    """
+    A drain so far.
+
+    @ivar seconds: since it began.
+    @ivar undelivered: how many connections have ended since then that did not
+        deliver all bytes.
+    @ivar bytesUnacknowledged: bytes written to those that have ended since then,
+        and not acknowledged.
+    """
+
+    seconds: float
+    undelivered: int
+    bytesUnacknowledged: int
+
+
 class Monitor:
     """
     Knows the connections that it is told of, by L{wrap} or L{watch}.  It costs
     something when a connection is made and when it has ended, and nothing in
     between: what state a connection is in is asked, not told.
 
+    @ivar name: tells it from others, in metrics.
     @ivar since: when it began, in seconds since the epoch.
     @ivar ended: how many connections have ended, by outcome and initiator.
     @ivar recent: the last ones, oldest first.
     @ivar spent: the time that those which have ended spent in each state.
+    @ivar undelivered: how many of them did not deliver all bytes, as far as
+        known.
     @ivar bytesUnacknowledged: bytes written to them and not acknowledged, as
         far as known.
     @ivar bytesDiscarded: bytes that arrived after C{loseConnection}.
     @ivar writesDropped: writes that came too late.
     """
 
-    def __init__(self, recent: int = 50, clock: Optional[IReactorTime] = None) -> None:
+    def __init__(
+        self,
+        recent: int = 50,
+        clock: Optional[IReactorTime] = None,
+        name: str = "default",
+    ) -> None:
         """
         @param recent: how many of the connections that have ended are kept.
         @param clock: C{None} for the global reactor.
         @raise ValueError: for a negative number.
+        @raise TypeError: for what is no whole number, or no text.
         """
         if clock is None:
             from twisted.internet import reactor
 
             clock = IReactorTime(reactor)
+        if isinstance(recent, bool) or not isinstance(recent, int):
+            raise TypeError(f"recent={recent!r}: must be a number of connections")
         if recent < 0:
             raise ValueError(f"recent={recent!r}: must be 0 connections or more")
+        if not isinstance(name, str):
+            raise TypeError(f"name={name!r}: must be text")
+        self.name = name
         self._clock = clock
-        self._live: set[Any] = set()
+        self._live = States(clock)
+        self._idle: Waiters[None] = Waiters()
+        # When the drain began, and what had not been delivered then.
+        self._drain: Optional[Drain] = None
         self.since = clock.seconds()
         self.ended: Counter[tuple[Outcome, Initiator]] = Counter()
         self.recent: deque[Ended] = deque(maxlen=recent)
-        self.spent: dict[State, Spent] = {}
+        self.spent = {state: Spent() for state in LIVE}
+        self.undelivered = 0
         self.bytesUnacknowledged = self.bytesDiscarded = self.writesDropped = 0
 
     def wrap(self, factory: Any) -> TerminatingFactory:
         """
         Make a factory whose connections are known here, for any server or
         client, endpoint or service.  It does what
-        L{twisted_term.TerminatingFactory} does.
+        L{twisted_term.TerminatingFactory} does, and tells of a drain too.
         """
         return _Watched(self, factory)
 
@@ -119,10 +157,10 @@ class Monitor:
     def states(self) -> dict[State, int]:
         """
         How many connections are in which state now; those that are closed, and
-        whose protocols are about to be told, are left out.
+        whose protocols are about to be told, are left out.  A state may be a
+        tenth of a second old.
         """
-        found = Counter(transport.state for transport in self._live)
-        return {state: found[state] for state in _LIVE}
+        return self._live.counts()
 
     @property
     def total(self) -> int:
@@ -131,14 +169,60 @@ class Monitor:
         """
         return sum(self.ended.values())
 
+    def whenIdle(self) -> Deferred[None]:
+        """
+        @return: a Deferred that fires when no connection lives; a new one for
+            each call.
+        """
+        return self._idle.wait() if self._live else succeed(None)
+
+    # Drains.
+
+    @property
+    def draining(self) -> bool:
+        """
+        Has a drain begun?
+        """
+        return self._drain is not None
+
+    @property
+    def drain(self) -> Drain:
+        """
+        The drain so far; all is 0 where none has begun.
+        """
+        if self._drain is None:
+            return Drain(0.0, 0, 0)
+        began, undelivered, unacknowledged = self._drain
+        return Drain(
+            # A clock may be set back.
+            max(0.0, self._clock.seconds() - began),
+            self.undelivered - undelivered,
+            self.bytesUnacknowledged - unacknowledged,
+        )
+
+    def servingBegins(self) -> None:
+        """
+        The server serves: no drain has begun, or it was started again.
+        """
+        self._drain = None
+
+    def drainBegins(self) -> None:
+        """
+        A drain begins.  Again, it does nothing.
+        """
+        if self._drain is None:
+            now = self._clock.seconds()
+            self._drain = Drain(now, self.undelivered, self.bytesUnacknowledged)
+
     def _terminated(self, report: Termination, transport: Any) -> None:
         self._live.discard(transport)
         self.ended[report.outcome, report.initiator] += 1
+        self.undelivered += report.delivered is False
         self.bytesUnacknowledged += report.bytesUnacknowledged or 0
         self.bytesDiscarded += report.bytesDiscarded
         self.writesDropped += report.writesDropped
         for state, seconds in report.seconds.items():
-            self.spent.setdefault(state, Spent()).add(seconds)
+            self.spent[state].add(seconds)
         self.recent.append(
             Ended(
                 number=self.total,
@@ -149,16 +233,22 @@ class Monitor:
                 timeline=report.timeline,
             )
         )
+        if not self._live:
+            idle, self._idle = self._idle, Waiters()
+            idle.fire(None)
 
 
+@implementer(IDrainListener)
 class _Watched(TerminatingFactory):
     """
-    Tells a L{Monitor} of the connections that are made.
+    Tells a L{Monitor} of the connections that are made, and of drains.
     """
 
     def __init__(self, monitor: Monitor, factory: Any) -> None:
         super().__init__(factory)
         self._monitor = monitor
+        self.servingBegins = monitor.servingBegins
+        self.drainBegins = monitor.drainBegins
 
     def _gate(self, application: Any) -> Any:
         gate = super()._gate(application)
@@ -166,4 +256,4 @@ class _Watched(TerminatingFactory):
         return gate
 
 
-__all__ = ["BOUNDS", "Ended", "Monitor", "Spent"]
+__all__ = ["BOUNDS", "Drain", "Ended", "Monitor", "Spent"]

@@ -12,8 +12,9 @@ from hashlib import sha256
 from html import escape
 from importlib.resources import files
 from string import Template
-from typing import Any
+from weakref import WeakKeyDictionary
 
+from .._addresses import addressText
 from ..connection.report import Initiator, Outcome
 from .monitor import Ended, Monitor
 
@@ -50,6 +51,7 @@ def counts(monitor: Monitor) -> dict[str, int]:
         found[f"ended-{initiator.name}"] = sum(
             monitor.ended[outcome, initiator] for outcome in Outcome
         )
+    found["undelivered"] = monitor.undelivered
     found["unacknowledged"] = monitor.bytesUnacknowledged
     found["discarded"] = monitor.bytesDiscarded
     found["dropped"] = monitor.writesDropped
@@ -92,6 +94,7 @@ def page(monitor: Monitor, ready: bool) -> bytes:
     undelivered = "\n".join(
         _counted(text, numbers, name)
         for text, name in (
+            ("connections that did not deliver all", "undelivered"),
             ("bytes never acknowledged", "unacknowledged"),
             ("bytes discarded after the end", "discarded"),
             ("writes dropped after the end", "dropped"),
@@ -134,14 +137,19 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.3f} s" if seconds >= 1 else f"{seconds * 1000:.1f} ms"
 
 
-def _address(peer: Any) -> str:
-    host, port = getattr(peer, "host", None), getattr(peer, "port", None)
-    if host is None or port is None:
-        return str(peer)
-    return f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"
+_rows: WeakKeyDictionary[Ended, str] = WeakKeyDictionary()
 
 
 def _row(ended: Ended) -> str:
+    """
+    One row, which is rendered once for all who see it.
+    """
+    if ended not in _rows:
+        _rows[ended] = _render(ended)
+    return _rows[ended]
+
+
+def _render(ended: Ended) -> str:
     when = iso(ended.at)
     stages = "".join(
         f"<li>{escape(name)} <span>{_after(ended.timeline, at)}</span></li>"
@@ -149,7 +157,7 @@ def _row(ended: Ended) -> str:
     )
     return (
         f'<tr role="row"><th scope="row" role="rowheader">'
-        f'{escape(_address(ended.peer))}<br><time datetime="{when}">'
+        f'{escape(addressText(ended.peer))}<br><time datetime="{when}">'
         f"{_clock(ended.at)}</time></th>"
         f'<td role="cell">{escape(ended.summary)}</td>'
         f'<td role="cell">{_bar(ended.timeline)}<ol>{stages}</ol></td></tr>'

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import json
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Callable, Optional, Union
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -14,14 +16,19 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import deferLater
 from zope.interface import implementer
 
-from ..connection.report import State, Termination
+from ..connection.report import Termination
 from ..connection.wrapping import TerminationMixin
+from ..status.states import States
 
 _CYCLE = b"abcdefghijklmnopqrstuvwxyz"
 _CHUNK = 64 * 1024
 _LINE_LIMIT = 16 * 1024
-_MOST_WAITING = 256
+#: So many lines wait their turn, and then no more are read.
+_MOST_WAITING = 16
+#: Bytes of one command that sends them in chunks.
 _MOST_BYTES = 1 << 30
+#: Bytes of all SENDs together, which are in memory until they are sent.
+_MOST_SENT = 64 << 20
 _MOST_SECONDS = 86400
 _HELP = (
     "ECHO text | SEND n | PUSH n | PULL n | WAIT seconds | SHUTDOWN | CLOSE"
@@ -35,6 +42,18 @@ def payload(start: int, count: int) -> bytes:
     """
     first = start % len(_CYCLE)
     return (_CYCLE * ((first + count) // len(_CYCLE) + 1))[first : first + count]
+
+
+def chunks(count: int) -> Iterator[bytes]:
+    """
+    The payload in pieces that fit into the memory of any machine.
+    """
+    for start in range(0, count, _CHUNK):
+        yield payload(start, min(_CHUNK, count - start))
+
+
+def _isLast(line: bytes) -> bool:
+    return line == b"CLOSE" or len(line) > _LINE_LIMIT
 
 
 class CommandError(Exception):
@@ -56,14 +75,13 @@ def _nothing(name: str, text: str) -> None:
 
 
 def _count(name: str, text: str) -> int:
+    most = _MOST_SENT if name == "SEND" else _MOST_BYTES
     # int() also reads "+1", "1_000" and " 1".
     if text.isascii() and text.isdigit() and len(text) < 20:
         count = int(text)
-        if count <= _MOST_BYTES:
+        if count <= most:
             return count
-    raise CommandError(
-        f"{name} {text[:40]!r}: must be a whole number from 0 to {_MOST_BYTES}"
-    )
+    raise CommandError(f"{name} {text[:40]!r}: must be a whole number from 0 to {most}")
 
 
 def _seconds(name: str, text: str) -> float:
@@ -92,22 +110,23 @@ _COMMANDS: dict[str, Callable[[str, str], Union[str, float, None]]] = {
 }
 
 
-class _Payload:
+@implementer(IPullProducer)
+class PullPayload:
     """
-    Sends the payload in chunks, and unregisters when it is done.
+    The payload in chunks, one for each C{resumeProducing}.
 
-    @ivar done: fires when all is written, or when it was told to stop.
+    @ivar done: fires when all is sent, or when it was told to stop.
     """
 
     def __init__(self, transport: Any, count: int) -> None:
         self._transport = transport
-        self._chunks = (
-            payload(start, min(_CHUNK, count - start))
-            for start in range(0, count, _CHUNK)
-        )
+        self._chunks = chunks(count)
         self.done: Deferred[None] = Deferred()
 
-    def _sendOne(self) -> None:
+    def resumeProducing(self) -> None:
+        """
+        Send one chunk; unregister when there is none.
+        """
         chunk = next(self._chunks, None)
         if chunk is not None:
             self._transport.write(chunk)
@@ -123,53 +142,96 @@ class _Payload:
             self.done.callback(None)
 
 
-@implementer(IPullProducer)
-class PullPayload(_Payload):
-    """
-    One chunk for each C{resumeProducing}.
-    """
-
-    def resumeProducing(self) -> None:
-        """
-        Send one chunk.
-        """
-        self._sendOne()
-
-
 @implementer(IPushProducer)
-class PushPayload(_Payload):
+class _Work:
     """
-    Chunks until it is told to pause.
+    Commands that are being done: held work, and a push producer, which the
+    transport pauses while the peer does not read the answers.
+
+    @ivar open: can anything be sent still?
     """
 
-    _paused = True
+    open = True
+    _registered = False
+    _resumed: Optional[Deferred[None]] = None
+
+    def __init__(self, transport: Any) -> None:
+        self._transport = transport
+        self._hold = transport.hold()
+        self._register()
+
+    def _register(self) -> None:
+        self._registered = True
+        self._transport.registerProducer(self, True)
+
+    def _unregister(self) -> None:
+        if self._registered:
+            self._registered = False
+            self._transport.unregisterProducer()
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """
+        Let another producer be registered meanwhile.
+        """
+        self._unregister()
+        yield
+        if self.open:
+            self._register()
+
+    async def ready(self) -> bool:
+        """
+        Wait until the transport takes more.
+
+        @return: C{False} if nothing can be sent any more.
+        """
+        if self._resumed is not None:
+            await self._resumed
+        return self.open
+
+    def end(self) -> None:
+        """
+        All is done that can be answered.
+        """
+        self.open = False
+        self._unregister()
+        self._hold.release()
 
     def pauseProducing(self) -> None:
         """
-        Stop sending.
+        So much waits for the peer that no more is to be built.
         """
-        self._paused = True
+        if self._resumed is None:
+            self._resumed = Deferred()
 
     def resumeProducing(self) -> None:
         """
-        Send until paused.
+        All has been sent.
         """
-        self._paused = False
-        while not self._paused and not self.done.called:
-            self._sendOne()
+        resumed, self._resumed = self._resumed, None
+        if resumed is not None and not resumed.called:
+            resumed.callback(None)
+
+    def stopProducing(self) -> None:
+        """
+        Nothing more can be sent.
+        """
+        self.open = self._registered = False
+        self.resumeProducing()
 
 
 class DemoProtocol(TerminationMixin, Protocol):
     """
     Commands may be pipelined; each is done before the next one starts, and
-    what waits its turn is held work.
+    what waits its turn is held work.  A peer that does not read its answers
+    gets no more of them until it does: what one connection keeps in memory is
+    bounded.
     """
 
     transport: Any
     factory: DemoFactory
-    _hold: Any = None
-    _current: Optional[Deferred[Any]] = None
-    _running = False
+    _work: Any = None
+    _running: Optional[Deferred[None]] = None
     _paused = False
     _unfinished = b""
 
@@ -177,56 +239,55 @@ class DemoProtocol(TerminationMixin, Protocol):
         self._lines: deque[bytes] = deque()
 
     def connectionMade(self) -> None:
-        self.factory.connections.add(self)
+        self.factory.made(self)
 
     def connectionLost(self, reason: Any = None) -> None:
-        self.factory.connections.discard(self)
+        self.factory.lost(self)
         self._lines.clear()
-        if self._current is not None:
-            self._current.cancel()
+        if self._running is not None:
+            self._running.cancel()
 
     def terminated(self, report: Termination) -> None:
         outcomes = self.factory.outcomes
         outcomes[report.outcome.value] = outcomes.get(report.outcome.value, 0) + 1
 
     def dataReceived(self, data: bytes) -> None:
-        *lines, self._unfinished = (self._unfinished + data).split(b"\n")
+        *found, self._unfinished = (self._unfinished + data).split(b"\n")
         if len(self._unfinished.removesuffix(b"\r")) > _LINE_LIMIT:
-            lines.append(self._unfinished)
-        for line in lines:
-            self._lineReceived(line.removesuffix(b"\r"))
-            if self.transport.disconnecting or self.transport.state is State.ABORTED:
-                break
-
-    def _lineReceived(self, line: bytes) -> None:
-        tooLong = len(line) > _LINE_LIMIT
-        self._lines.append(line)
-        if not self._running:
-            running = Deferred.fromCoroutine(self._run())
-            running.addErrback(lambda failure: failure.trap(CancelledError))
+            found.append(self._unfinished)
+        lines = [line.removesuffix(b"\r") for line in found]
+        last = next((i for i, line in enumerate(lines) if _isLast(line)), None)
+        if last is not None:  # what comes behind it is not answered
+            del lines[last + 1 :]
+        self._lines.extend(lines)
+        if self._work is None and self._lines:
+            self._running = Deferred.fromCoroutine(self._run())
+            self._running.addErrback(lambda failure: failure.trap(CancelledError))
         # An end behind running work is asked for at once, so that the policy
         # applies: what came before it is held, and will be done.
-        if line == b"SHUTDOWN":
-            self.transport.loseWriteConnection()
-        elif line == b"CLOSE" or tooLong:
+        if last is not None:
             self.transport.loseConnection()
-        elif len(self._lines) > _MOST_WAITING:
+            return
+        if b"SHUTDOWN" in lines:
+            self.transport.loseWriteConnection()
+        if self._work is not None and len(self._lines) > _MOST_WAITING:
             self._paused = True
             self.transport.pauseProducing()
 
     async def _run(self) -> None:
-        self._running = True
-        with self.transport.hold() as self._hold:
+        self._work = work = _Work(self.transport)
+        try:
             while self._lines:
-                self._current = self._perform(self._lines.popleft())
-                if self._current is not None:
-                    await self._current
-        self._running = False
+                await self._perform(self._lines.popleft())
+                await work.ready()
+        finally:
+            self._work = None
+            work.end()
         if self._paused:
             self._paused = False
             self.transport.resumeProducing()
 
-    def _perform(self, line: bytes) -> Optional[Deferred[Any]]:
+    async def _perform(self, line: bytes) -> None:
         try:
             if len(line) > _LINE_LIMIT:
                 raise CommandError(
@@ -235,14 +296,13 @@ class DemoProtocol(TerminationMixin, Protocol):
             name, _, text = line.decode("utf-8").partition(" ")
             if name not in _COMMANDS:
                 raise CommandError(f"{name[:40]!r}: unknown command, try HELP")
-            argument = _COMMANDS[name](name, text)
+            doing = getattr(self, f"do_{name}")(_COMMANDS[name](name, text))
+            if doing is not None:
+                await doing
         except UnicodeDecodeError:
             self._answer(f"ERROR {line[:40]!r}: must be UTF-8")
         except CommandError as error:
             self._answer(f"ERROR {error}")
-        else:
-            return getattr(self, f"do_{name}")(argument)
-        return None
 
     def _answer(self, text: str) -> None:
         self.transport.write(text.encode("utf-8") + b"\n")
@@ -250,26 +310,30 @@ class DemoProtocol(TerminationMixin, Protocol):
     def do_ECHO(self, text: str) -> None:
         self._answer(text)
 
-    def do_SEND(self, count: int) -> None:
-        self.transport.write(payload(0, count))
+    async def do_SEND(self, count: int) -> None:
+        with self.factory.sending(count):
+            if self._work.open:
+                self.transport.write(payload(0, count))
+            await self._work.ready()
 
-    def do_PUSH(self, count: int) -> Deferred[None]:
-        producer = PushPayload(self.transport, count)
-        self.transport.registerProducer(producer, True)
-        producer.resumeProducing()
-        return producer.done
+    async def do_PUSH(self, count: int) -> None:
+        for chunk in chunks(count):
+            if not await self._work.ready():
+                break
+            self.transport.write(chunk)
 
-    def do_PULL(self, count: int) -> Deferred[None]:
-        producer = PullPayload(self.transport, count)
-        self.transport.registerProducer(producer, False)
-        return producer.done
+    async def do_PULL(self, count: int) -> None:
+        with self._work.aside():
+            producer = PullPayload(self.transport, count)
+            self.transport.registerProducer(producer, False)
+            await producer.done
 
     def do_WAIT(self, seconds: float) -> Deferred[None]:
         return deferLater(self.factory.clock, seconds, self._answer, "DONE")
 
     def do_SHUTDOWN(self, nothing: None) -> None:
         # What comes behind it cannot be answered, and need not be held.
-        self._hold.release()
+        self._work.end()
         self.transport.loseWriteConnection()
 
     def do_CLOSE(self, nothing: None) -> None:
@@ -298,18 +362,49 @@ class DemoFactory(Factory):
         self.clock = clock
         self.connections: set[DemoProtocol] = set()
         self.outcomes: dict[str, int] = {}
+        self._states = States(clock)
+        self._unsent = 0
+
+    def made(self, connection: DemoProtocol) -> None:
+        """
+        A connection is made.
+        """
+        self.connections.add(connection)
+        self._states.add(connection.transport)
+
+    def lost(self, connection: DemoProtocol) -> None:
+        """
+        A connection is lost.
+        """
+        self.connections.discard(connection)
+        self._states.discard(connection.transport)
+
+    @contextmanager
+    def sending(self, count: int) -> Iterator[None]:
+        """
+        One connection builds so many bytes at once, and has sent them in the end.
+
+        @raise CommandError: when all of them together would be too many.
+        """
+        if self._unsent + count > _MOST_SENT:
+            raise CommandError(
+                f"SEND '{count}': {self._unsent} bytes of SENDs are not sent yet, of"
+                f" {_MOST_SENT} at most; try PUSH"
+            )
+        self._unsent += count
+        try:
+            yield
+        finally:
+            self._unsent -= count
 
     def status(self) -> dict[str, Any]:
         """
         What C{STATUS} answers: connections by state, ended ones by outcome.
         """
-        states: dict[str, int] = {}
-        for connection in self.connections:
-            state = connection.transport.state.value
-            states[state] = states.get(state, 0) + 1
+        states = self._states.counts()
         return {
             "connections": len(self.connections),
-            "states": states,
+            "states": {state.value: n for state, n in states.items() if n},
             "ended": dict(self.outcomes),
         }
 

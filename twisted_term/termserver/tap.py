@@ -63,7 +63,7 @@ Commands, each on a line of its own; they may be pipelined, and are answered in
 order:
 
   ECHO text     answer text
-  SEND n        n bytes in one write
+  SEND n        n bytes in one write; 64 MiB at most, of all connections
   PUSH n        n bytes through a push producer
   PULL n        n bytes through a pull producer
   WAIT seconds  keep the connection in flight, then answer DONE
@@ -76,6 +76,8 @@ order:
 Try this; all bytes arrive, then the end, and the log says how it ended:
 
   printf 'PUSH 1000000\nWAIT 1\nCLOSE\n' | nc 127.0.0.1 8023 | wc -c
+
+Who does not read its answers gets no more of them until it does.
 
 SIGTERM and SIGINT drain: listening stops, each connection ends when what it
 has asked for is done, and then the process.  A second one, half a second later
@@ -122,6 +124,7 @@ class Options(BaseOptions):
     def __init__(self) -> None:
         super().__init__()
         self["listen"] = []
+        self["status-host"] = []
 
     def opt_listen(self, endpoint: str) -> None:
         """
@@ -130,6 +133,13 @@ class Options(BaseOptions):
         self["listen"].append(endpoint)
 
     opt_l = opt_listen
+
+    def opt_status_host(self, name: str) -> None:
+        """
+        A name by which the status page may be asked for, beside addresses and
+        local names; repeatable
+        """
+        self["status-host"].append(name)
 
     def getUsage(self, width: Optional[int] = None) -> str:
         """
@@ -227,7 +237,7 @@ def makeService(options: Options) -> Service:
         status = _Named(
             reactor, "status", options["status"], _STATUS_POLICY, _DEFAULT_STATUS
         )
-        monitor = Monitor()
+        monitor = Monitor(name="termserver")
         factory = monitor.wrap(factory)
     timeout = parseLimit("drainTimeout", options["drain-timeout"])
     delay = parseSeconds("readinessDelay", options["readiness-delay"])
@@ -240,19 +250,19 @@ def makeService(options: Options) -> Service:
         return service
     both = MultiService()
     service.setServiceParent(both)
-    _statusService(status, monitor, service).setServiceParent(both)
+    _statusService(status, monitor, options["status-host"]).setServiceParent(both)
     return both
 
 
 def _statusService(
-    endpoint: _Named, monitor: Monitor, served: DrainingService
+    endpoint: _Named, monitor: Monitor, hosts: list[str]
 ) -> DrainingService:
     # twisted.web is loaded for who asks for it.
     from twisted.web.server import Site
 
     from ..status.resource import StatusResource
 
-    site = Site(StatusResource(monitor, lambda: not served.draining))
+    site = Site(StatusResource(monitor, hosts=hosts))
     site.noisy = False
     # It shows the drain until that is over.
     return DrainingService(endpoint, site, drainTimeout=_STATUS_DRAIN, onSignal=False)

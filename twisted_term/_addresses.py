@@ -1,0 +1,27 @@
+"""
+Addresses as an operator reads and types them.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+
+def addressText(address: Any) -> str:
+    """
+    @param address: an C{IAddress}, or whatever a transport's C{getPeer} returns.
+    @return: C{127.0.0.1:40146}, C{[::1]:40146}, C{unix:/run/socket}, or C{unix:}
+        for a socket without a name; for anything else its C{str}, in one line.
+    """
+    host, port = getattr(address, "host", None), getattr(address, "port", None)
+    if host is not None and port is not None:
+        return f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"
+    if type(address).__name__ == "UNIXAddress":
+        # An abstract name begins with a null byte, which @ stands for, see unix(7).
+        name = os.fsdecode(address.name or b"")
+        return "unix:" + name.replace("\0", "@")
+    return " ".join(str(address).split())
+
+
+__all__ = ["addressText"]
