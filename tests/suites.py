@@ -100,28 +100,9 @@ REASONS: dict[str, str] = {
     "treq.test.test_treq_integration.*": _UNCLEAN,
 }
 
-_READERS = "the reactor does not know the wrapper for the transport that it reads"
-_CLOSED = f"{_READERS}; and a closed socket raises ValueError"
-_DESCRIPTORS = "IFileDescriptorReceiver is not passed on"
-_GONE = "LAST_ACK looks 5 ms later whether the kernel has given the connection up"
-_TAKEN = "a WebSocket keeps the HTTP channel, which is never idle, as its producer"
 #: What is new by a fault of ours: it counts as unexplained, until it is mended
 #: and deleted here.
-FAULTS: dict[str, str] = {
-    f"{_INTERNET}*AdoptStreamConnectionTestsBuilder_*treamingProducer": _CLOSED,
-    f"{_INTERNET}*AdoptStreamConnectionTestsBuilder_*.test_writeSeque*": _CLOSED,
-    f"{_INTERNET}tcp.TCPConnectionTestsBuilder_*.test_resumeProducing": _READERS,
-    "twisted.test.test_tcp.PauseProducingTests.*": _READERS,
-    f"{_INTERNET}unix.*.test_sendFileDescriptor": _DESCRIPTORS,
-    f"{_INTERNET}unix.*.test_descriptorDeliveredBeforeBytes": _DESCRIPTORS,
-    f"{_INTERNET}*.test_startedListeningLogMessage": (
-        "TerminatingFactory puts its name into the factory's log prefix"
-    ),
-    "twisted.conch.test.test_conch.OpenSSH*": _GONE,
-    "twisted.web.test.test_http2.EndToEndTests.*": _GONE,
-    f"{_WEBSOCKETS}WebSocketAPI.*": _TAKEN,
-    f"{_WEBSOCKETS}LogRequests.*": _TAKEN,
-}
+FAULTS: dict[str, str] = {}
 
 
 class Result(NamedTuple):

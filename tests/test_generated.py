@@ -216,10 +216,11 @@ class Run:
         self.application = built.pop()
         self.transport = self.application.transport
 
-    def observe(self, node: Node, event: Input) -> Step:
+    def __getitem__(self, pair: tuple[Node, Input]) -> Step:
         """
         The machine's step, which is checked on the way, against the rules.
         """
+        node, event = pair
         assert node is self._node
         self._node = self.rules.check(self._node, event)
         return STEPS[node, event]
@@ -514,7 +515,7 @@ class SocketTests(PrivateReactorTests):
         self.halfCloseable = halfCloseable
         before = sockets()
         run = Run(self.reactor, self.factory, self.port)
-        self.patch(shell, "step", run.observe)
+        self.patch(shell, "STEPS", run)
         for (call, *arguments), turns in steps:
             call(run, *arguments)
             if turns:

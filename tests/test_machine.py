@@ -75,4 +75,4 @@ class MachineTests(SynchronousTestCase):
         """
         readme = Path(__file__).parents[1].joinpath("README.rst").read_text("utf-8")
         for line in diagram().splitlines():
-            self.assertIn("    " + line, readme)
+            self.assertTrue("    " + line in readme, line)

@@ -166,6 +166,41 @@ class Own:
 _RECEIVED = ("dataReceived", "fileDescriptorReceived")
 
 
+class Shown(StandIn):
+    """
+    A wrapper with a gate inside, TLS most often, for somebody who looks for the
+    application there.
+    """
+
+    __slots__ = ()
+
+    @property
+    def wrappedProtocol(self) -> Any:
+        return self._subject.wrappedProtocol.application
+
+    @wrappedProtocol.setter
+    def wrappedProtocol(self, protocol: Any) -> None:
+        self._subject.wrappedProtocol.application = protocol
+
+
+def isGate(protocol: object) -> bool:
+    """
+    Is it a gate, and not what a gate stands in for?
+    """
+    return issubclass(type(protocol), Gate)
+
+
+def shown(protocol: Any, connection: Any) -> Any:
+    """
+    What a transport's C{protocol} is to the application.
+    """
+    if protocol is None or isGate(protocol):
+        return connection.protocol
+    if isGate(getattr(protocol, "wrappedProtocol", None)):
+        return Shown(protocol)
+    return protocol
+
+
 def takePlace(gate: Gate, transport: Any) -> bool:
     """
     Let a gate stand where the application stands, or is going to stand, as the
@@ -201,4 +236,14 @@ def intercept(gate: Gate) -> Replaced:
     return replace(application, connectionLost=gate.connectionLost, **received)
 
 
-__all__ = ["Discarding", "Gate", "Noting", "Told", "intercept", "takePlace"]
+__all__ = [
+    "Discarding",
+    "Gate",
+    "Noting",
+    "Shown",
+    "Told",
+    "intercept",
+    "isGate",
+    "shown",
+    "takePlace",
+]

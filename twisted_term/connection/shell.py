@@ -18,6 +18,7 @@ from twisted.logger import Logger
 from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
 
+from .._addresses import addressText
 from .._waiters import Waiters
 from ..interfaces import ITerminationListener
 from ..policy import TerminationPolicy
@@ -45,6 +46,7 @@ class Connection:
     @ivar readPaused: has the application paused reading?
     @ivar ending: what the end is made of; C{None} while it is just open.
     @ivar report: how it ended, when it has.
+    @ivar calls: whom to call with the report.
     """
 
     __slots__ = (
@@ -55,6 +57,7 @@ class Connection:
         "_intercepted",
         "_transport",
         "_waiting",
+        "calls",
         "clock",
         "ending",
         "node",
@@ -94,6 +97,7 @@ class Connection:
         self._waiting: Optional[Waiters[Termination]] = None
         self._intercepted: Optional[Replaced] = None
         self._gate: Any = None
+        self.calls: tuple[Callable[[Termination], object], ...] = ()
 
     def open(self, wrapped: Any, gate: Gate, placed: bool) -> None:
         """
@@ -351,6 +355,11 @@ class Connection:
             # The kernel need not be asked once more.
             self.ending.known = None if owed is None else (0, False)
             self.input(Input.ACKNOWLEDGED)
+            return
+        queue = self.queue()
+        if queue is not None and queue.gone:
+            # Nobody will acknowledge it; the reactor does not tell.
+            self._checking = self.clock.callLater(0, self._vanish)
         else:
             self.ending.begin()
 
@@ -409,6 +418,10 @@ class Connection:
         ending.known = self._ask()
 
     # The end.
+
+    def _vanish(self) -> None:
+        self._checking = None
+        self.vanished()
 
     def vanished(self) -> None:
         """
@@ -483,10 +496,16 @@ class Connection:
                 if ITerminationListener.providedBy(application):
                     application.terminated(report)
         finally:
-            logEnd(transport.getPeer(), report)
+            logEnd(addressText(transport.getPeer()), report)
+            for call in self.calls:
+                try:
+                    call(report)
+                except Exception:
+                    _log.failure("{call} has failed", call=call)
             waiting, self._waiting = self._waiting, None
             # No cycle is left, so that nothing waits for the collector.
             self._transport = self._gate = None
+            self.calls = ()
             if waiting is not None:
                 waiting.fire(report)
 

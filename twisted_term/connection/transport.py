@@ -5,17 +5,18 @@ The transport that an application writes to.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
+from twisted.protocols.policies import ProtocolWrapper
 from zope.interface import implementer
 
 from ..interfaces import ITerminableTransport
 from ..policy import TerminationPolicy
 from ..standin import StandIn
-from .gate import Gate
+from .gate import Gate, shown
 from .machine import Input, State
 from .report import Termination
 from .shell import Connection
@@ -67,7 +68,7 @@ class TerminatingTransport(StandIn):
         connection.open(wrapped, gate or Gate(protocol), gate is not None)
 
     def __repr__(self) -> str:
-        return f"<TerminatingTransport {self.state.value} of {self.wrapped!r}>"
+        return repr(self._subject)
 
     # What the application asks for.
 
@@ -103,9 +104,13 @@ class TerminatingTransport(StandIn):
     @property
     def protocol(self) -> Any:
         """
-        The application's protocol; may be replaced, as Twisted's can.
+        The application's protocol; may be replaced, as Twisted's can.  After
+        C{startTLS} it is the protocol that TLS is, as Twisted's is, with the
+        application for its C{wrappedProtocol}.
         """
-        return self._connection.protocol
+        if isinstance(self._subject, ProtocolWrapper):
+            return self._connection.protocol
+        return shown(getattr(self._subject, "protocol", None), self._connection)
 
     @protocol.setter
     def protocol(self, protocol: Any) -> None:
@@ -120,7 +125,7 @@ class TerminatingTransport(StandIn):
         @raise AttributeError: if the transport is none.
         """
         self._subject.wrappedProtocol  # noqa: B018
-        return self.protocol
+        return self._connection.protocol
 
     @wrappedProtocol.setter
     def wrappedProtocol(self, protocol: Any) -> None:
@@ -185,6 +190,20 @@ class TerminatingTransport(StandIn):
         if timeout is not None:
             self._connection.expectEnd(timeout)
         return done
+
+    def callWhenTerminated(self, call: Callable[[Termination], object]) -> None:
+        """
+        The same as C{whenTerminated} without a Deferred, for who keeps account
+        of many connections.
+
+        @param call: called once with the report, after the application has
+            been told; what it raises is logged.
+        """
+        report = self._connection.report
+        if report is not None:
+            call(report)
+        else:
+            self._connection.calls += (call,)
 
     def whenTerminated(self) -> Deferred[Termination]:
         """

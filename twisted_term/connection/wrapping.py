@@ -12,9 +12,8 @@ from zope.interface import alsoProvides, implementer
 
 from ..interfaces import IDrainable, ITerminableTransport, ITerminationListener
 from ..policy import TerminationPolicy
-from ..standin import StandIn
 from .beneath import bottom, innermostTLS, prepare
-from .gate import Gate
+from .gate import Gate, Shown
 from .report import Termination
 from .transport import TerminatingTransport
 
@@ -136,6 +135,14 @@ class TerminatingFactory(WrappingFactory):
             alsoProvides(self, IDrainable)
             self.drain = drainable.drain
 
+    def logPrefix(self) -> str:
+        """
+        The wrapped factory's: the log is not to know of this one.
+        """
+        factory = self.wrappedFactory
+        prefix = getattr(factory, "logPrefix", None)
+        return prefix() if prefix is not None else type(factory).__name__
+
     def buildProtocol(self, addr: Any) -> Any:
         built: Any = self.wrappedFactory.buildProtocol(addr)
         if built is None:
@@ -156,22 +163,6 @@ class TerminatingFactory(WrappingFactory):
         return gate
 
 
-class _Shown(StandIn):
-    """
-    A TLS with a gate inside, for an owner who looks for his protocol there.
-    """
-
-    __slots__ = ()
-
-    @property
-    def wrappedProtocol(self) -> Any:
-        return self._subject.wrappedProtocol.application
-
-    @wrappedProtocol.setter
-    def wrappedProtocol(self, protocol: Any) -> None:
-        self._subject.wrappedProtocol.application = protocol
-
-
 def handOut(built: Any, maker: TerminatingFactory) -> Any:
     """
     What the factory wrapped by C{maker} has built, as it was before that one's
@@ -181,7 +172,7 @@ def handOut(built: Any, maker: TerminatingFactory) -> Any:
         return built.application
     inside: Any = getattr(built, "wrappedProtocol", None)
     if issubclass(type(inside), Entrance) and inside.maker is maker:
-        return _Shown(built)
+        return Shown(built)
     return built
 
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum, auto
+from functools import partial
 from operator import methodcaller
 from typing import Any, Callable, Optional
 
@@ -186,7 +187,7 @@ class Drainer:
         A connection is made; C{end} ends it when its work is done.
         """
         self._open[transport] = end, self._clock.seconds()
-        transport.whenTerminated().addCallback(self._ended, transport)
+        transport.callWhenTerminated(partial(self._ended, transport))
         self._use(True)
         if self._phase is Phase.ENDING and len(self._open) == 1:
             self._later(_NEW, self._endDue)
@@ -311,7 +312,7 @@ class Drainer:
 
     # What has come to an end.
 
-    def _ended(self, report: Termination, transport: Any) -> None:
+    def _ended(self, transport: Any, report: Termination) -> None:
         if self._open.pop(transport, None) is None:
             self._ending.discard(transport)
         if self._phase is not Phase.SERVING:

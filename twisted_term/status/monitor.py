@@ -7,6 +7,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter, deque
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple, Optional
 
 from twisted.internet.defer import Deferred, succeed
@@ -152,7 +153,7 @@ class Monitor:
         """
         if transport not in self._live:
             self._live.add(transport)
-            transport.whenTerminated().addCallback(self._terminated, transport)
+            transport.callWhenTerminated(partial(self._terminated, transport))
 
     def states(self) -> dict[State, int]:
         """
@@ -214,7 +215,7 @@ class Monitor:
             now = self._clock.seconds()
             self._drain = Drain(now, self.undelivered, self.bytesUnacknowledged)
 
-    def _terminated(self, report: Termination, transport: Any) -> None:
+    def _terminated(self, transport: Any, report: Termination) -> None:
         self._live.discard(transport)
         self.ended[report.outcome, report.initiator] += 1
         self.undelivered += report.delivered is False

@@ -59,7 +59,7 @@ class Descriptor:
 
     # What Twisted calls, instead of its own.
 
-    def _readLost(self, reason: Failure) -> None:
+    def _readLost(self, reason: Optional[Failure] = None) -> None:
         try:
             self._above.peerFin()
         except BaseException:
@@ -161,7 +161,10 @@ class Descriptor:
         return kernel.sendQueue(self._socket, finSent)
 
     def unacknowledged(self, finSent: bool) -> Optional[int]:
-        return kernel.unacknowledged(self._socket, finSent)
+        skt = self._socket
+        if skt is not None and not kernel.overTCP(self._transport, skt):
+            return None  # a UNIX socket counts what its peer has not read
+        return kernel.unacknowledged(skt, finSent)
 
     def unsent(self) -> int:
         return unsentBytes(self._transport)

@@ -10,7 +10,7 @@ from typing import Any, Callable, Optional
 
 from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 
-from .kernel import isTCP
+from .kernel import overTCP
 
 # On Linux "the received bytes of data to be discarded, rather than passed back
 # in a caller-supplied buffer" (tcp(7), MSG_TRUNC): nothing touches this memory,
@@ -32,7 +32,7 @@ def discarding(
     @return: C{None} for any other, which delivers as before.
     """
     skt: Any = getattr(below, "socket", None)
-    if not _LINUX or not _overTCP(below, skt):
+    if not _LINUX or not overTCP(below, skt):
         return None
     size = min(below.bufferSize, len(_NOWHERE)) if small else len(_NOWHERE)
 
@@ -49,17 +49,6 @@ def discarding(
         return None
 
     return doRead
-
-
-# To ask a socket for its family is slow; transports of one class have the same.
-_classes: dict[type, bool] = {}
-
-
-def _overTCP(below: Any, skt: object) -> bool:
-    found = _classes.get(type(below))
-    if found is None:
-        found = _classes[type(below)] = isTCP(skt)
-    return found
 
 
 __all__ = ["discarding"]

@@ -87,6 +87,20 @@ def isTCP(skt: object) -> bool:
     )
 
 
+# To ask a socket for its family is slow; transports of one class have the same.
+_classes: dict[type, bool] = {}
+
+
+def overTCP(transport: object, skt: object) -> bool:
+    """
+    Is the socket of this transport one of TCP?
+    """
+    found = _classes.get(type(transport))
+    if found is None:
+        found = _classes[type(transport)] = isTCP(skt)
+    return found
+
+
 def reset(skt: object) -> None:
     """
     Send RST now, and leave no TIME_WAIT; unsent and unread data is lost.
@@ -111,4 +125,4 @@ def reset(skt: object) -> None:
         pass
 
 
-__all__ = ["SendQueue", "isTCP", "reset", "sendQueue", "unacknowledged"]
+__all__ = ["SendQueue", "isTCP", "overTCP", "reset", "sendQueue", "unacknowledged"]
