@@ -22,7 +22,7 @@ from twisted.python.reflect import namedAny
 from twisted.trial.unittest import SynchronousTestCase
 
 from twisted_term import Outcome, TerminationPolicy
-from twisted_term.policy import policyOptions
+from twisted_term.policy import limitOptions
 
 from .certificates import certificate, connectTLS, needs, receiveTLS
 from .processes import PORT, TWISTD, Server, connect, receiveAll
@@ -236,7 +236,7 @@ class TextTests(SynchronousTestCase):
         """
         guide = _HERE.joinpath("docs", "guide.rst").read_text("utf-8")
         rows = dict(re.findall(r"^``(\w+)`` +(\w+)", guide, re.MULTILINE))
-        for name in policyOptions:
+        for name in limitOptions:
             limit = getattr(TerminationPolicy, name)
             self.assertEqual(rows[name], "none" if limit is None else f"{limit:g}")
         outcomes = set(re.findall(r"^``([A-Z_]+)`` ", guide, re.MULTILINE))

@@ -28,6 +28,9 @@ _FIRST, _LONGEST, _SHORTEST = 0.1, 60.0, 0.001
 #: wait for: the kernel reports hang-up from the peer's FIN on (tcp_poll,
 #: net/ipv4/tcp.c).  So the queue is looked at, at first often.
 _FIRST_ACK = 0.005
+#: While the peer is done and we are not, no event says that it has gone either,
+#: and the kernel is asked so often at least.
+_WATCHED = 5.0
 #: No more than this share of a pause counts beyond the pause: Twisted's clock
 #: is the wall's, and a step of it is not the peer's silence.
 _SLACK = 1.25
@@ -60,6 +63,8 @@ class Ending:
     @ivar known: what the kernel has said before the socket was gone: bytes
         that are unacknowledged or unsent, and whether it has given up.
     @ivar written: bytes that were written in all, as far as known.
+    @ivar conversation: who knows what is in flight, once that is settled;
+        C{None} while it is found anew each time.
     """
 
     __slots__ = (
@@ -82,6 +87,7 @@ class Ending:
         "_sweep",
         "_writtenBefore",
         "bytesDiscarded",
+        "conversation",
         "known",
         "outcome",
         "reason",
@@ -102,6 +108,7 @@ class Ending:
         self.reason: Optional[Failure] = None
         self.known: Optional[tuple[int, bool]] = None
         self.written: Optional[int] = None
+        self.conversation: Any = None
         self.bytesDiscarded = self.writesDropped = 0
         self._sweep = sweepOf(connection.clock)
         self._sweep.atStop(self)
@@ -211,9 +218,11 @@ class Ending:
         queue = connection.queue()
         self._note(queue, now)
         gone = queue is not None and queue.gone
-        if gone and node.peerDone and self._owed:
+        if gone and node.peerDone and (self._owed or node.sending):
             connection.vanished()
             return
+        if node.working and node.peerDone and self._pause > _FIRST:
+            connection.probe()
         if node is Node.LAST_ACK and not self._owed:
             connection.input(Input.ACKNOWLEDGED)
             return
@@ -229,7 +238,9 @@ class Ending:
                 return
             left = min(left, since + limit - now)
         self._pause = min(self._pause * 2, _LONGEST)
-        if self._owed or node.flushing:
+        if node.peerDone and node.sending:
+            pause = min(self._pause, _WATCHED)
+        elif self._owed or node.flushing:
             limits = [limit for _, limit, _ in self._limits()]
             pause = min([self._pause, *(limit / _LOOKS for limit in limits)])
         else:
@@ -258,6 +269,8 @@ class Ending:
         What is bounded now: since when, for how long, and what expires.
         """
         policy = self._connection.policy
+        if self._connection.node.state is State.OPEN:
+            return []  # an IHalfCloseableProtocol's, which goes on
         if self._owed:
             limits = [(self._progress, policy.flushTimeout, Input.FLUSH_EXPIRED)]
         else:

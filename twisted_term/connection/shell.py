@@ -18,6 +18,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from .._waiters import Waiters
+from ..applications import SILENT, conversation, stands
 from ..interfaces import ITerminationListener
 from ..policy import TerminationPolicy
 from .beneath import ground, overTLS
@@ -27,10 +28,11 @@ from .gate import Discarding, Gate, Noting, intercept, takePlace
 from .machine import Input, Node, Output, step
 from .replaced import Replaced
 from .report import Initiator, Outcome, Termination
-from .work import isIdle
 
 _log = Logger(namespace="twisted_term.transport")
 _DONE = Failure(CONNECTION_DONE)
+#: So many turns of the reactor a drain waits for what has arrived to be read.
+_LOOKS = 3
 
 
 class Connection:
@@ -49,6 +51,7 @@ class Connection:
     __slots__ = (
         "_beneath",
         "_checking",
+        "_draining",
         "_gate",
         "_holds",
         "_intercepted",
@@ -84,6 +87,7 @@ class Connection:
         self._holds = 0
         self._checking: Optional[IDelayedCall] = None
         self._waiting: Optional[Waiters[Termination]] = None
+        self._draining: Optional[Waiters[None]] = None
         self._intercepted: Optional[Replaced] = None
         self._gate: Any = None
 
@@ -127,6 +131,10 @@ class Connection:
     def protocol(self, protocol: Any) -> None:
         if self._gate is not None:
             self._gate.application = protocol
+            if self.producer is not None and stands(self.producer):
+                # That of the one before, who would have unregistered it at the
+                # end only.
+                self._transport.unregisterProducer()
 
     # The machine.
 
@@ -190,8 +198,16 @@ class Connection:
     # What is told from below.
 
     def peerFin(self) -> None:
-        half = IHalfCloseableProtocol.providedBy(self.protocol)
-        self.input(Input.PEER_FIN_HALF if half else Input.PEER_FIN)
+        if IHalfCloseableProtocol.providedBy(self.protocol):
+            self.input(Input.PEER_FIN_HALF)
+        elif self.node.sending and self._peerHasGone():
+            self.input(Input.PEER_GONE)
+        else:
+            self.input(Input.PEER_FIN)
+
+    def _peerHasGone(self) -> bool:
+        means = self.policy.peerFin
+        return means == "gone" or (means == "ask" and self._asks("peerFin"))
 
     def finSent(self) -> None:
         self.input(Input.FIN_SENT)
@@ -272,20 +288,73 @@ class Connection:
             self.input(Input.WORK_DONE)
 
     def _works(self) -> bool:
-        producer = self.producer
-        return self._holds > 0 or (
-            producer is not None and not isIdle(producer, self.node.peerDone)
-        )
+        return self._holds > 0 or self._asks("inFlight")
+
+    def _asks(self, what: str, *arguments: object) -> bool:
+        """
+        Ask the one who knows the application's protocol.
+        """
+        ending = self.ending
+        known = None if ending is None else ending.conversation
+        try:
+            if known is None:
+                known = conversation(self._transport)
+            return bool(getattr(known, what)(self._transport, *arguments))
+        except Exception:
+            _log.failure("{what} of {known}", what=what, known=repr(known))
+            return False
+
+    def probe(self) -> None:
+        """
+        See whether a peer that is done has gone.
+        """
+        if self.policy.peerFin == "ask":
+            self._asks("probe")
 
     def _stopChecking(self) -> None:
         call, self._checking = self._checking, None
         if call is not None:
             call.cancel()
 
+    # The drain.
+
+    def drainBegins(self, seconds: Optional[float]) -> None:
+        """
+        The server begins to drain.
+        """
+        if self.node.ended or self.whenDraining.fired:
+            return
+        self.whenDraining.fire(None)
+        if self.node.sending:
+            self._asks("drainBegins", seconds)
+
+    def drain(self, looks: int = _LOOKS) -> None:
+        """
+        End it in the way of its protocol, once what has arrived was read.
+        """
+        self.drainBegins(None)
+        if not self.node.sending:
+            return
+        if looks and self._beneath.unread():
+            self.clock.callLater(0, self.drain, looks - 1)
+        else:
+            self._asks("drain")
+
+    @property
+    def whenDraining(self) -> Waiters[None]:
+        """
+        Those who wait for the begin of a drain.
+        """
+        if self._draining is None:
+            self._draining = Waiters()
+        return self._draining
+
     # What the machine asks for.
 
     def _stopWork(self) -> None:
+        assert self.ending is not None
         self._holds = 0
+        self.ending.conversation = SILENT
         self._stopProducer()
 
     def _stopProducer(self) -> None:
@@ -323,6 +392,11 @@ class Connection:
     def _discard(self) -> None:
         self._gate.receives(Discarding(self))
         self._beneath.discard(self.policy.lingerBytes is not None)
+
+    def _watchPeer(self) -> None:
+        assert self.ending is not None
+        self._beneath.watchPeer()
+        self.ending.begin()
 
     def _watchHalfClosed(self) -> None:
         assert self.ending is not None
@@ -476,7 +550,7 @@ class Connection:
                 report=report,
                 outcome=report.outcome.name,
             )
-            waiting, self._waiting = self._waiting, None
+            waiting, self._waiting, self._draining = self._waiting, None, None
             # No cycle is left, so that nothing waits for the collector.
             self._transport = self._gate = None
             if waiting is not None:
@@ -496,6 +570,7 @@ _PERFORM: dict[Output, Callable[[Connection], None]] = {
     Output.FLUSH: Connection._flush,
     Output.SEND_FIN: Connection._sendFin,
     Output.DISCARD: Connection._discard,
+    Output.WATCH_PEER: Connection._watchPeer,
     Output.WATCH_HALF_CLOSED: Connection._watchHalfClosed,
     Output.LINGER: Connection._linger,
     Output.AWAIT_ACK: Connection._awaitAck,

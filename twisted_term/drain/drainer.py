@@ -4,7 +4,6 @@ The drain: from the live connections of some listeners to a report.
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from typing import Any, Callable, Optional
 
@@ -55,23 +54,8 @@ class LiveFactory(TerminatingFactory):
         drainable = IDrainable(self.wrappedFactory, None)
         if drainable is not None:
             drainable.drain(transport)
-        elif not endRequests(transport):
-            transport.loseConnection()
-
-
-def endRequests(transport: Any) -> bool:
-    """
-    Drain one connection of twisted.web's request by request, whichever
-    factory has built it.
-
-    @return: C{False} if it is none.
-    """
-    # Who has a channel has loaded twisted.web; nobody else has to.
-    if "twisted.web.http" not in sys.modules:
-        return False
-    from ..web import drainRequests
-
-    return drainRequests(transport)
+        else:
+            transport.drain()
 
 
 class Drainer:
@@ -129,8 +113,13 @@ class Drainer:
         """
         self._live[transport] = end, self._clock.seconds()
         transport.whenTerminated().addCallback(self._ended, transport)
+        if self.draining:
+            self._clock.callLater(0, transport.drainBegins, self._seconds())
         if self._ending:
             self._endOne(transport)
+
+    def _seconds(self) -> Optional[float]:
+        return None if self._timeout is None else self._timeout + self._delay
 
     def whenIdle(self, what: Callable[[], object]) -> None:
         """
@@ -149,6 +138,8 @@ class Drainer:
             self.draining = True
             self._tally = Tally(self._clock.seconds())
             self._remaining = len(self._live)
+            for transport in list(self._live):
+                transport.drainBegins(self._seconds())
             if self._live:
                 self._tick()
             if self._delay:
@@ -244,4 +235,4 @@ class Drainer:
         self._later(1.0, self._tick)
 
 
-__all__ = ["DRAIN_TIMEOUT", "Drainer", "LiveFactory", "endRequests"]
+__all__ = ["DRAIN_TIMEOUT", "Drainer", "LiveFactory"]

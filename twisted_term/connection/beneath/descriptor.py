@@ -144,6 +144,12 @@ class Descriptor:
             if doRead is not None:
                 self._ending = replace(transport, doRead=doRead)
 
+    def watchPeer(self) -> None:
+        kernel.keepAlive(self._socket)
+
+    def unread(self) -> bool:
+        return kernel.unread(self._socket)
+
     @property
     def _socket(self) -> Any:
         return getattr(self._transport, "socket", None)
