@@ -324,9 +324,10 @@ class Connection:
         """
         if self.node.ended or self.whenDraining.fired:
             return
-        self.whenDraining.fire(None)
         if self.node.sending:
             self._asks("drainBegins", seconds)
+        # An application that ends its response now finds that said in it.
+        self.whenDraining.fire(None)
 
     def drain(self, looks: int = _LOOKS) -> None:
         """
