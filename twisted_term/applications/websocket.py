@@ -2,8 +2,10 @@
 WebSocket: Autobahn for Twisted, Daphne, which stands on it, and
 C{twisted.web.websocket}.
 
-Private attributes that are read, and why: C{_wsconn} of C{twisted.web.websocket}'s
-protocol, for its public C{loseConnection} waits for no answer.
+Private attributes, and why: C{_wsconn} of C{twisted.web.websocket}'s protocol is
+read, for its public C{loseConnection} waits for no answer; C{_closeConnection} of
+Autobahn's protocol is replaced from a drain on, for a server that has begun the
+closing handshake resets when it is done.
 """
 
 from __future__ import annotations
@@ -73,10 +75,15 @@ class Autobahn(WebSocket):
         return bool(self.protocol.state == self.protocol.STATE_OPEN)
 
     def _sendClose(self) -> None:
+        protocol = self.protocol
+        close = protocol._closeConnection
+        protocol._closeConnection = lambda abort=False: close(
+            abort and not protocol.wasClean
+        )
         # Its own wait is a second, and ends with a reset.
-        self.protocol.closeHandshakeTimeout = 0
+        protocol.closeHandshakeTimeout = 0
         # sendClose() takes the codes of applications only.
-        self.protocol.sendCloseFrame(code=self.code)
+        protocol.sendCloseFrame(code=self.code)
 
 
 class Twisted(WebSocket):
