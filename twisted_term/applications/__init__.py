@@ -24,7 +24,7 @@ from typing import Any, Callable
 from twisted.protocols.policies import ProtocolWrapper
 
 from ..interfaces import IConversation
-from . import http, http2, websocket
+from . import conch, ftp, http, http2, mail, relay, rpc, websocket
 from .conversation import SILENT, Conversation, stands
 
 #: What is called with each module once it is loaded.
@@ -33,6 +33,15 @@ _unknown: dict[str, Callable[[ModuleType], None]] = {
     "twisted.web._http2": http2.register,
     "twisted.web._websocket_impl": websocket.registerTwisted,
     "autobahn.twisted.websocket": websocket.registerAutobahn,
+    "twisted.conch.ssh.transport": conch.register,
+    "twisted.mail.smtp": mail.registerSMTP,
+    "twisted.mail.pop3": mail.registerPOP3,
+    "twisted.mail.imap4": mail.registerIMAP4,
+    "twisted.protocols.ftp": ftp.register,
+    "twisted.protocols.amp": rpc.registerAMP,
+    "twisted.spread.pb": rpc.registerPB,
+    "twisted.protocols.portforward": relay.registerForward,
+    "twisted.protocols.socks": relay.registerSOCKS,
 }
 _seen = 0
 

@@ -69,6 +69,68 @@ class Conversation:
         transport.loseConnection()
 
 
+class Courteous(Conversation):
+    """
+    The base of those who say goodbye: a drain waits until nobody is busy, and
+    then says so.
+
+    @cvar patience: for so long (seconds) a drain waits at most; C{None} for no
+        limit but the drain's.
+    """
+
+    patience: Optional[float] = None
+    _pause = 0.05
+
+    def busy(self) -> bool:
+        """
+        Is an answer being made?
+        """
+        return False
+
+    def goodbye(self) -> None:
+        """
+        Say that the server ends.
+        """
+
+    def inFlight(self, transport: Any) -> bool:
+        """
+        See L{IConversation.inFlight}.
+        """
+        if super().inFlight(transport):
+            return True
+        return self.busy() and not transport.disconnecting
+
+    def drain(self, transport: Any) -> None:
+        """
+        See L{IConversation.drain}.
+        """
+        clock = clockOf(transport)
+        begun = clock.seconds()
+
+        def look() -> None:
+            if transport.protocol is None:
+                return  # it has ended
+            patient = self.patience is None or clock.seconds() < begun + self.patience
+            if self.busy() and patient:
+                # These protocols tell nobody that an answer is complete.
+                clock.callLater(self._pause, look)
+            else:
+                self.goodbye()
+                transport.loseConnection()
+
+        look()
+
+
+def clockOf(transport: Any) -> Any:
+    """
+    What the timers of a connection run on.
+    """
+    clock = getattr(transport, "reactor", None)
+    if clock is None:
+        from twisted.internet import reactor as clock
+    return clock
+
+
 class Silent(Conversation):
     """
     Nothing is in flight, and nothing is said.
@@ -83,4 +145,4 @@ class Silent(Conversation):
 
 SILENT = Silent(None)
 
-__all__ = ["SILENT", "Conversation", "Silent", "stands"]
+__all__ = ["SILENT", "Conversation", "Courteous", "Silent", "clockOf", "stands"]

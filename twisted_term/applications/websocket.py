@@ -16,7 +16,7 @@ from typing import Any
 from twisted.python.components import registerAdapter
 
 from ..interfaces import IConversation
-from .conversation import Conversation
+from .conversation import Conversation, clockOf
 
 
 class WebSocket(Conversation):
@@ -47,17 +47,11 @@ class WebSocket(Conversation):
         if not self._isOpen():
             transport.loseConnection()
             return
-        late = self._clock(transport).callLater(self.patience, transport.loseConnection)
+        late = clockOf(transport).callLater(self.patience, transport.loseConnection)
         transport.whenTerminated().addCallback(
             lambda report: late.active() and late.cancel()
         )
         self._sendClose()
-
-    def _clock(self, transport: Any) -> Any:
-        clock = getattr(transport, "reactor", None)
-        if clock is None:
-            from twisted.internet import reactor as clock
-        return clock
 
     def _isOpen(self) -> bool:
         raise NotImplementedError
