@@ -527,14 +527,14 @@ _LATE = """
 import sys
 from types import SimpleNamespace
 from twisted_term import TerminatingFactory
-from twisted_term.applications import Conversation, conversation
+from twisted_term.applications import Conversation, conversationOf
 from twisted.internet.protocol import Factory, Protocol
 TerminatingFactory(Factory.forProtocol(Protocol))
 before = "twisted.web" in sys.modules
-unknown = conversation(SimpleNamespace(protocol=Protocol(), producer=None))
+unknown = conversationOf(SimpleNamespace(protocol=Protocol(), producer=None))
 from twisted.web.server import Site
 protocol = Site(None).buildProtocol(None)
 protocol._channel.transport = object()
-known = conversation(SimpleNamespace(protocol=protocol, producer=None))
+known = conversationOf(SimpleNamespace(protocol=protocol, producer=None))
 print(before, type(unknown) is not Conversation, type(known) is not Conversation)
 """

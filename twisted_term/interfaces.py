@@ -180,6 +180,9 @@ class IConversation(IDrainable):
         before the end was asked for?  FIN waits while it does, and what is
         written is sent.  Holds are counted elsewhere.
 
+        It is asked when a producer unregisters, when a hold is released, when
+        reading is resumed, and while the peer is done each second.
+
         @param transport: the L{ITerminableTransport}: its C{peerDone} says
             that nothing more arrives, and its C{disconnecting} that the
             application has called C{loseConnection}.

@@ -63,7 +63,7 @@ def _isLoading(module: ModuleType) -> bool:
     return bool(getattr(module.__spec__, "_initializing", False))
 
 
-def conversation(transport: Any) -> Any:
+def conversationOf(transport: Any) -> Any:
     """
     Who knows the protocol of a connection.
 
@@ -87,4 +87,4 @@ def conversation(transport: Any) -> Any:
     return Conversation(outermost)
 
 
-__all__ = ["SILENT", "Conversation", "conversation", "prepare", "stands"]
+__all__ = ["SILENT", "Conversation", "conversationOf", "prepare", "stands"]

@@ -29,8 +29,12 @@ _FIRST, _LONGEST, _SHORTEST = 0.1, 60.0, 0.001
 #: net/ipv4/tcp.c).  So the queue is looked at, at first often.
 _FIRST_ACK = 0.005
 #: While the peer is done and we are not, no event says that it has gone either,
-#: and the kernel is asked so often at least.
-_WATCHED = 5.0
+#: and the kernel is asked so often at least; more often while work is in flight,
+#: for not each protocol tells of its end.
+_WATCHED, _WATCHED_AT_WORK = 5.0, 1.0
+#: The first time at which such a peer is asked; each pause is twice the one
+#: before, because some clients take only a few interim responses.
+_PROBE = 0.25
 #: No more than this share of a pause counts beyond the pause: Twisted's clock
 #: is the wall's, and a step of it is not the peer's silence.
 _SLACK = 1.25
@@ -79,6 +83,8 @@ class Ending:
         "_owed",
         "_pause",
         "_peerFinAt",
+        "_probeAt",
+        "_probePause",
         "_progress",
         "_seconds",
         "_settled",
@@ -172,6 +178,8 @@ class Ending:
             self._steady = self._now()
         self._looked = self._connection.clock.seconds()
         self._progress = self._settled = self._steady
+        self._probePause = _PROBE
+        self._probeAt = self._steady + _PROBE
         last = self._connection.node is Node.LAST_ACK
         self._pause = _FIRST_ACK if last else _FIRST
         limits = [limit for _, limit, _ in self._limits()]
@@ -221,7 +229,9 @@ class Ending:
         if gone and node.peerDone and (self._owed or node.sending):
             connection.vanished()
             return
-        if node.working and node.peerDone and self._pause > _FIRST:
+        if node.working and node.peerDone and now >= self._probeAt:
+            self._probePause *= 2
+            self._probeAt = now + self._probePause
             connection.probe()
         if node is Node.LAST_ACK and not self._owed:
             connection.input(Input.ACKNOWLEDGED)
@@ -239,7 +249,8 @@ class Ending:
             left = min(left, since + limit - now)
         self._pause = min(self._pause * 2, _LONGEST)
         if node.peerDone and node.sending:
-            pause = min(self._pause, _WATCHED)
+            longest = _WATCHED_AT_WORK if node.working else _WATCHED
+            pause = min(self._pause, longest)
         elif self._owed or node.flushing:
             limits = [limit for _, limit, _ in self._limits()]
             pause = min([self._pause, *(limit / _LOOKS for limit in limits)])

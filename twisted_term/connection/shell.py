@@ -18,7 +18,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from .._waiters import Waiters
-from ..applications import SILENT, conversation, stands
+from ..applications import SILENT, conversationOf, stands
 from ..interfaces import ITerminationListener
 from ..policy import TerminationPolicy
 from .beneath import ground, overTLS
@@ -298,7 +298,7 @@ class Connection:
         known = None if ending is None else ending.conversation
         try:
             if known is None:
-                known = conversation(self._transport)
+                known = conversationOf(self._transport)
             return bool(getattr(known, what)(self._transport, *arguments))
         except Exception:
             _log.failure("{what} of {known}", what=what, known=repr(known))
