@@ -90,7 +90,7 @@ ROWS = [
         "a producer",
         "keep-alive",
         "FIN when nothing is in flight",
-        ["test_drain.ServiceTests", "test_applications_unknown.GoneTests"],
+        ["test_drain.SignalTests", "test_applications_unknown.GoneTests"],
     ),
 ]
 _HEAD = "application", "in flight", "the peer's FIN", "a drain"

@@ -25,7 +25,7 @@ from twisted.protocols.policies import ProtocolWrapper
 
 from ..interfaces import IConversation
 from . import conch, ftp, http, http2, mail, relay, rpc, websocket
-from .conversation import SILENT, Conversation, stands
+from .conversation import SILENT, Conversation, Courteous, stands
 
 #: What is called with each module once it is loaded.
 _unknown: dict[str, Callable[[ModuleType], None]] = {
@@ -87,4 +87,4 @@ def conversationOf(transport: Any) -> Any:
     return Conversation(outermost)
 
 
-__all__ = ["SILENT", "Conversation", "conversationOf", "prepare", "stands"]
+__all__ = ["SILENT", "Conversation", "Courteous", "conversationOf", "prepare", "stands"]
