@@ -5,6 +5,9 @@ Private attributes of C{HTTPChannel} that are read, and why: C{_handlingRequest}
 for nothing public says whether a request is complete; C{_requestProducer},
 for nothing public says whether an answer has a producer.  And C{_channel} of
 C{_GenericHTTPChannelProtocol}, which is the protocol that a C{Site} builds.
+
+Replaced on one channel: C{checkPersistence} from a drain on, and C{writeHeaders}
+once its response has begun before its time.
 """
 
 from __future__ import annotations
@@ -27,7 +30,8 @@ class HTTP1(Conversation):
 
     The peer's FIN may be a half-close.  Before the response has begun an interim
     response tells (RFC 9110, 15.2): 100, because that is the one which each
-    client takes, and nothing to HTTP/1.0.
+    client takes.  HTTP/1.0, which nginx speaks to the servers behind it, has none:
+    there the response begins, by one byte of its first line at a time.
 
     In a drain, each response says C{Connection: close} (RFC 9112, 9.6), and the
     connection ends when it is idle.  A stream of events that has begun ends, as
@@ -61,10 +65,12 @@ class HTTP1(Conversation):
         if not (channel.requests and channel._handlingRequest):
             return False
         request = channel.requests[0]
-        if request.startedWriting or request.clientproto != b"HTTP/1.1":
+        if request.startedWriting:
             return False
-        channel.transport.write(_CONTINUE)
-        return True
+        if request.clientproto == b"HTTP/1.1":
+            channel.transport.write(_CONTINUE)
+            return True
+        return request.clientproto == b"HTTP/1.0" and _begins(channel)
 
     def drainBegins(self, transport: Any, seconds: Optional[float]) -> None:
         """
@@ -99,6 +105,33 @@ class HTTP1(Conversation):
             # next request may be on its way.
             again = request.notifyFinish()
             again.addCallbacks(lambda done: transport.drain(), lambda lost: None)
+
+
+class _Begun:
+    """
+    C{writeHeaders} of a channel that has sent the first bytes of its response
+    ahead.
+    """
+
+    def __init__(self, writeHeaders: Any) -> None:
+        self._writeHeaders = writeHeaders
+        self.sent = 0
+
+    def __call__(self, version: bytes, *rest: Any) -> None:
+        self._writeHeaders(version[self.sent :], *rest)
+
+
+def _begins(channel: Any) -> bool:
+    """
+    Send one more byte of the version, with which the response begins.
+    """
+    begun = vars(channel).get("writeHeaders")
+    if not isinstance(begun, _Begun):
+        begun = channel.writeHeaders = _Begun(channel.writeHeaders)
+    byte = b"HTTP/1.0"[begun.sent : begun.sent + 1]
+    begun.sent += len(byte)
+    channel.transport.write(byte)
+    return bool(byte)
 
 
 def _isEventStream(request: Any) -> bool:
