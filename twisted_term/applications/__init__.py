@@ -51,12 +51,15 @@ def prepare() -> None:
     Get to know the applications that have been loaded.
     """
     global _seen
-    _seen = len(sys.modules)
+    count = len(sys.modules)
     for name in list(_unknown):
         module = sys.modules.get(name)
-        # One that is still being imported has not all of its names.
-        if module is not None and not _isLoading(module):
-            _unknown.pop(name)(module)
+        if module is None:
+            continue
+        if _isLoading(module):  # it has not all of its names
+            return
+        _unknown.pop(name)(module)
+    _seen = count
 
 
 def _isLoading(module: ModuleType) -> bool:
@@ -74,14 +77,14 @@ def conversationOf(transport: Any) -> Any:
         prepare()
     protocol = outermost = transport.protocol
     while True:
-        found = IConversation(protocol, None)
+        found: Any = IConversation(protocol, None)
         if found is not None:
             return found
         if not issubclass(type(protocol), ProtocolWrapper):
             break
         protocol = protocol.wrappedProtocol
     for other in (getattr(protocol, "factory", None), transport.producer):
-        found = IConversation(other, None)
+        found = None if other is None else IConversation(other, None)
         if found is not None:
             return found
     return Conversation(outermost)

@@ -27,7 +27,7 @@ _ANY_STREAM = 2**31 - 1
 _PING = struct.Struct(">BHBBI8s")
 #: For so long (seconds) we wait for a moment with no stream, if the drain has no
 #: limit; and else for half of its time.  curl, nghttp and h2load finish a stream
-#: after a GOAWAY, whatever number it has; httpx 0.28 and Node 18 do not.
+#: after a GOAWAY, whatever number it has; httpx 0.28 and Node 20 do not.
 _PATIENCE = 10.0
 
 

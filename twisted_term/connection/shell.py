@@ -51,7 +51,6 @@ class Connection:
     __slots__ = (
         "_beneath",
         "_checking",
-        "_draining",
         "_gate",
         "_holds",
         "_intercepted",
@@ -87,7 +86,6 @@ class Connection:
         self._holds = 0
         self._checking: Optional[IDelayedCall] = None
         self._waiting: Optional[Waiters[Termination]] = None
-        self._draining: Optional[Waiters[None]] = None
         self._intercepted: Optional[Replaced] = None
         self._gate: Any = None
 
@@ -346,9 +344,12 @@ class Connection:
         """
         Those who wait for the begin of a drain.
         """
-        if self._draining is None:
-            self._draining = Waiters()
-        return self._draining
+        found = _draining.get(self)
+        if found is None:
+            found = Waiters()
+            if self.report is None:  # else it has ended, and never will
+                _draining[self] = found
+        return found
 
     # What the machine asks for.
 
@@ -551,7 +552,8 @@ class Connection:
                 report=report,
                 outcome=report.outcome.name,
             )
-            waiting, self._waiting, self._draining = self._waiting, None, None
+            waiting, self._waiting = self._waiting, None
+            _draining.pop(self, None)
             # No cycle is left, so that nothing waits for the collector.
             self._transport = self._gate = None
             if waiting is not None:
@@ -565,6 +567,10 @@ class Connection:
             self._waiting = Waiters()
         return self._waiting
 
+
+#: Those who wait for the begin of a drain.  An idle connection has none, and no
+#: room for them.
+_draining: dict[Connection, Waiters[None]] = {}
 
 _PERFORM: dict[Output, Callable[[Connection], None]] = {
     Output.STOP_WORK: Connection._stopWork,
