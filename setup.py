@@ -19,6 +19,7 @@ setup(
     python_requires=">=3.9",
     packages=[
         "twisted_term",
+        "twisted_term.applications",
         "twisted_term.connection",
         "twisted_term.connection.beneath",
         "twisted_term.drain",
@@ -35,6 +36,7 @@ setup(
     extras_require={
         "metrics": ["prometheus_client"],
         "test": [
+            "autobahn",
             "build",
             "daphne",
             "docutils",
@@ -50,7 +52,9 @@ setup(
             "setuptools>=64",
             "twisted[conch,http2,tls]",
             "uvloop",
+            "websockets",
             "wheel",
+            "wsproto",
         ],
         "bench": ["aiohttp", "matplotlib", "uvloop"],
         "docs": ["pydoctor"],

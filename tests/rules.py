@@ -91,6 +91,13 @@ class Rules:
             found.add(Output.TELL_READ_LOST)
         return found
 
+    def _watches(self, event: Input) -> bool:
+        """
+        The peer has ended its stream, and may wait for the end of ours.
+        """
+        reads = event in (Input.PEER_FIN, Input.PEER_FIN_HALF)
+        return reads and not (self.peerFin or self.finAsked or self.finSent)
+
     def _happened(self, event: Input) -> None:
         self.end = self._ends(event)
         if self.end is not None:
@@ -123,6 +130,8 @@ class Rules:
             assert (after, found) == (node, ()), told
             return after
         expected = self._outputs(event)
+        assert (Output.WATCH_PEER in outputs) == self._watches(event), told
+        outputs.discard(Output.WATCH_PEER)
         before = self.state, self.peerFin and self.finSent
         self._happened(event)
         assert after.state is self.state, told

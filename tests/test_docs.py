@@ -23,7 +23,7 @@ from twisted.python.reflect import namedAny
 from twisted.trial.unittest import SynchronousTestCase
 
 from twisted_term import Outcome, TerminationPolicy
-from twisted_term.policy import policyOptions
+from twisted_term.policy import limitOptions
 
 from .certificates import certificate, connectTLS, needs, receiveTLS
 from .processes import PORT, TWISTD, Server, connect, receiveAll
@@ -32,6 +32,7 @@ from .test_status import Page, Stream, fetch
 
 _HERE = Path(__file__).parents[1]
 _DOCUMENTS = [_HERE / "README.rst", *sorted(_HERE.joinpath("docs").rglob("*.rst"))]
+_GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 _RUN = """
 import runpy, sys
 from twisted.python.log import startLogging
@@ -237,11 +238,31 @@ class TextTests(SynchronousTestCase):
         """
         guide = _HERE.joinpath("docs", "guide.rst").read_text("utf-8")
         rows = dict(re.findall(r"^``(\w+)`` +(\w+)", guide, re.MULTILINE))
-        for name in policyOptions:
+        for name in limitOptions:
             limit = getattr(TerminationPolicy, name)
             self.assertEqual(rows[name], "none" if limit is None else f"{limit:g}")
         outcomes = set(re.findall(r"^``([A-Z_]+)`` ", guide, re.MULTILINE))
         self.assertEqual(outcomes, {outcome.name for outcome in Outcome})
+
+
+@once
+class ApplicationTests(SynchronousTestCase):
+    """
+    The guide's table of applications.
+    """
+
+    def test_table(self) -> None:
+        """
+        It is the one that C{docs/applications.py} prints, and each row has its
+        tests.
+        """
+        made = runpy.run_path(str(_HERE / "docs" / "applications.py"))
+        guide = _HERE.joinpath("docs", "guide.rst").read_text("utf-8")
+        self.assertIn("\n\n" + made["table"]() + "\n\n", guide)
+        for *_, tests in made["ROWS"]:
+            for name in tests:
+                needed = namedAny(f"tests.{name}")
+                self.assertTrue(needed.__doc__ or needed, name)
 
 
 @once
@@ -389,6 +410,41 @@ class ExampleTests(SynchronousTestCase):
         server = self.start("count")
         answer = self.ask(server, bytes(123_456), halfClose=True)
         self.assertEqual(answer, (b"123456 bytes\n", "FIN"))
+
+    def test_adapter(self) -> None:
+        """
+        A client that half-closes gets its answers; and SIGTERM is followed by
+        those that are pending, and goodbye.
+        """
+        server = self.start("adapter")
+        answer = self.ask(server, b"one\ntwo\n", halfClose=True)
+        self.assertEqual(answer, (b"ONE\nTWO\n", "FIN"))
+        client = connect(server.port(), b"three\n")
+        time.sleep(0.7)  # a new connection is not ended at once
+        server.terminate()
+        ((data, end),) = receiveAll([client])
+        self.assertEqual((data, end), (b"THREE\nbye\n", "FIN"))
+
+    def test_longPoll(self) -> None:
+        server = self.start("long-poll")
+        client = connect(server.port(), _GET)
+        time.sleep(0.7)
+        server.terminate()
+        ((data, end),) = receiveAll([client])
+        self.assertTrue(data.startswith(b"HTTP/1.1 204"), data)
+        self.assertIn(b"connection: close", data.lower())
+        self.assertEqual((end, server.end()), ("FIN", 0))
+
+    def test_events(self) -> None:
+        server = self.start("events")
+        client = connect(server.port(), _GET)
+        time.sleep(0.7)
+        server.terminate()
+        ((data, end),) = receiveAll([client])
+        self.assertIn(b"data: tick", data)
+        self.assertTrue(data.endswith(b"\r\n0\r\n\r\n"), data)
+        self.assertEqual((end, server.end()), ("FIN", 0))
+        self.assertNotIn("Traceback", server.log)
 
     def test_client(self) -> None:
         """

@@ -41,7 +41,7 @@ from twisted_term import (
 from twisted_term.connection import shell
 from twisted_term.connection.machine import STEPS, Input, Node, Step
 from twisted_term.interfaces import ITerminationListener
-from twisted_term.policy import policyOptions
+from twisted_term.policy import limitOptions, policyOptions
 from twisted_term.termserver.demo import DemoFactory, payload
 
 from .rules import Rules
@@ -555,7 +555,7 @@ _LAST = st.sampled_from(
     ]
 )
 _MARK = b"\x01mark\n"
-_UNLIMITED = TerminationPolicy(**dict.fromkeys(policyOptions))
+_UNLIMITED = TerminationPolicy(**dict.fromkeys(limitOptions))
 
 
 @once

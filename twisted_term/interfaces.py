@@ -32,6 +32,7 @@ class ITerminableTransport(ITransport, Interface):
     protocol = Attribute("The application's protocol; may be replaced.")
     policy = Attribute("The L{twisted_term.TerminationPolicy} in force.")
     producer = Attribute("The registered producer, or C{None}.")
+    peerDone = Attribute("Has the peer ended its direction?")
 
     def hold() -> IHold:
         """
@@ -106,6 +107,32 @@ class ITerminableTransport(ITransport, Interface):
             when the connection has ended; a new one for each call.
         """
 
+    def whenDraining() -> Deferred[Any]:
+        """
+        For responses that have no end of their own: a long poll, or a stream of
+        events.
+
+        @return: a Deferred that fires with C{None} when the server begins to
+            drain, and never if the connection ends before; a new one for each
+            call.
+        """
+
+    def drainBegins(seconds: Optional[float] = None) -> None:
+        """
+        The server begins to drain.  The peer is told if its protocol has a way
+        to say so, and the connection goes on.
+
+        @param seconds: the time until connections are reset; C{None} for no
+            limit.
+        """
+
+    def drain() -> None:
+        """
+        Finish what is in flight, say goodbye in the protocol's way, and end.
+        What has arrived and is not read yet is read first.  See
+        L{IConversation}.
+        """
+
 
 class ITerminationListener(Interface):
     """
@@ -123,8 +150,8 @@ class ITerminationListener(Interface):
 class IDrainable(Interface):
     """
     A factory that ends its connections itself when the server is drained,
-    because it knows what is in flight.  For any other, C{loseConnection} is
-    called; a connection of twisted.web's ends request by request.
+    because it knows what is in flight.  For any other, the connection's
+    L{IConversation} ends it.
     """
 
     def drain(transport: Any) -> None:
@@ -160,7 +187,64 @@ class IDrainListener(Interface):
         """
 
 
+class IConversation(IDrainable):
+    """
+    What an application protocol means by what happens on its connection.
+
+    It is adapted from the protocol, from those inside of it if it is a
+    C{ProtocolWrapper}, from the protocol's factory, and from the registered
+    producer, in this order; where none has an adapter,
+    L{twisted_term.applications.Conversation} answers.  Nobody asks while the
+    connection is just open.  An exception is logged, and counts as C{False}.
+    """
+
+    def inFlight(transport: Any) -> bool:
+        """
+        Does the application still have something to send that was begun
+        before the end was asked for?  FIN waits while it does, and what is
+        written is sent.  Holds are counted elsewhere.
+
+        It is asked when a producer unregisters, when a hold is released, when
+        reading is resumed, and while the peer is done each second.
+
+        @param transport: the L{ITerminableTransport}: its C{peerDone} says
+            that nothing more arrives, and its C{disconnecting} that the
+            application has called C{loseConnection}.
+        """
+
+    def peerFin(transport: Any) -> bool:
+        """
+        The peer has sent its FIN.
+
+        @return: C{True} if the peer has gone, so that nobody waits for what is
+            in flight: it is stopped, and the connection ends.  C{False} if the
+            peer may still be reading.
+        """
+
+    def probe(transport: Any) -> bool:
+        """
+        The peer has sent its FIN, and something is in flight for it: write what
+        a peer that reads ignores.  The kernel of one that has closed answers
+        with RST, and the application is told.
+
+        Called 0.3 seconds after the FIN, and then at intervals that double.
+
+        @return: C{False} if there is nothing to say now.  TCP's keep-alive, which
+            is on from the peer's FIN, finds out within a minute or so.
+        """
+
+    def drainBegins(transport: Any, seconds: Optional[float]) -> None:
+        """
+        The server begins to drain; the connection goes on for now, and
+        C{drain} will be called.
+
+        @param seconds: the time until connections are reset; C{None} for no
+            limit.
+        """
+
+
 __all__ = [
+    "IConversation",
     "IDrainListener",
     "IDrainable",
     "IHold",

@@ -10,6 +10,7 @@ from math import inf, isfinite
 from typing import Any, Optional, Union
 
 Limit = Union[float, int, None]
+_PEER_FIN = ("ask", "half-closed", "gone")
 
 #: Thirty years, and an exabyte: who wants more wants no limit.
 _SECONDS = 10**9
@@ -47,6 +48,14 @@ class TerminationPolicy:
         where the application has paused reading.  60, as nginx's
         C{ssl_handshake_timeout} and C{client_header_timeout}.
 
+    @ivar peerFin: what the peer's FIN means while something is in flight.
+        C{"ask"}: what it means in the application's protocol, and where that
+        does not say, whoever has sent it is asked (see
+        L{twisted_term.interfaces.IConversation}).  C{"half-closed"}: the peer
+        still reads, as far as we know.  C{"gone"}: it has gone: what is in
+        flight is stopped, and the connection ends, as in bare Twisted.  An
+        C{IHalfCloseableProtocol} is told in any case, and decides.
+
     @raise ValueError: for a value out of range.
     @raise TypeError: for a value that is no number.
     """
@@ -58,34 +67,44 @@ class TerminationPolicy:
     lingerBytes: Optional[int] = None
     halfCloseIdle: Optional[float] = 60.0
     handshakeTimeout: Optional[float] = 60.0
+    peerFin: str = "ask"
 
     def __post_init__(self) -> None:
-        for name in policyOptions:
+        for name in limitOptions:
             _check(name, getattr(self, name))
+        if self.peerFin not in _PEER_FIN:
+            raise ValueError(
+                f"peerFin={self.peerFin!r}: must be {', '.join(_PEER_FIN[:-1])}"
+                f" or {_PEER_FIN[-1]}"
+            )
 
     @cached_property
     def shortest(self) -> float:
         """
         The shortest limit, in seconds; infinite where there is none.
         """
-        times = [getattr(self, name) for name in policyOptions if name != "lingerBytes"]
+        times = [getattr(self, name) for name in limitOptions if name != "lingerBytes"]
         return min((limit for limit in times if limit is not None), default=inf)
 
     @classmethod
     def fromStrings(cls, **texts: str) -> TerminationPolicy:
         """
-        Make a policy of option texts: decimal numbers, or C{none}.
+        Make a policy of option texts: decimal numbers, or C{none}; and for
+        C{peerFin} one of its words.
 
         @raise ValueError: naming the option, its value and what is allowed.
         """
-        limits: dict[str, Any] = {
-            name: parseLimit(name, text) for name, text in texts.items()
+        options: dict[str, Any] = {
+            name: parseLimit(name, text) if name in limitOptions else text
+            for name, text in texts.items()
         }
-        return cls(**limits)
+        return cls(**options)
 
 
 #: The names of the options, as keyword arguments and in endpoint strings.
 policyOptions = tuple(field.name for field in fields(TerminationPolicy))
+#: Those of them that are limits.
+limitOptions = tuple(name for name in policyOptions if name != "peerFin")
 
 
 def parseLimit(name: str, text: str) -> Limit:
@@ -134,4 +153,4 @@ def _check(name: str, value: object) -> None:
         raise ValueError(_complaint(name, value))
 
 
-__all__ = ["TerminationPolicy", "parseLimit", "policyOptions"]
+__all__ = ["TerminationPolicy", "limitOptions", "parseLimit", "policyOptions"]

@@ -28,6 +28,13 @@ _FIRST, _LONGEST, _SHORTEST = FIRST, 60.0, 0.001
 #: wait for: the kernel reports hang-up from the peer's FIN on (tcp_poll,
 #: net/ipv4/tcp.c).  So the queue is looked at, at first often.
 _FIRST_ACK = 0.005
+#: While the peer is done and we are not, no event says that it has gone either,
+#: and the kernel is asked so often at least; more often while work is in flight,
+#: for not each protocol tells of its end.
+_WATCHED, _WATCHED_AT_WORK = 5.0, 1.0
+#: The first time at which such a peer is asked; each pause is twice the one
+#: before, because some clients take only a few interim responses.
+_PROBE = 0.25
 #: No more than this share of a pause counts beyond the pause: Twisted's clock
 #: is the wall's, and a step of it is not the peer's silence.
 _SLACK = 1.25
@@ -60,6 +67,8 @@ class Ending:
     @ivar reason: what was raised, if that has brought the end.
     @ivar known: what the kernel has said before the socket was gone: bytes
         that are unacknowledged or unsent, and whether it has given up.
+    @ivar conversation: who knows what is in flight, once that is settled;
+        C{None} while it is found anew each time.
     """
 
     __slots__ = (
@@ -75,6 +84,8 @@ class Ending:
         "_owed",
         "_pause",
         "_peerFinAt",
+        "_probeAt",
+        "_probePause",
         "_progress",
         "_seconds",
         "_settled",
@@ -83,6 +94,7 @@ class Ending:
         "_sweep",
         "_written",
         "bytesDiscarded",
+        "conversation",
         "due",
         "known",
         "outcome",
@@ -105,6 +117,7 @@ class Ending:
         self.outcome: Optional[Outcome] = None
         self.reason: Optional[Failure] = None
         self.known: Optional[tuple[int, bool]] = None
+        self.conversation: Any = None
         self.bytesDiscarded = self.writesDropped = 0
 
     @staticmethod
@@ -180,6 +193,8 @@ class Ending:
             self._steady = self._now()
         self._looked = self._connection.clock.seconds()
         self._progress = self._settled = self._steady
+        self._probePause = _PROBE
+        self._probeAt = self._steady + _PROBE
         connection = self._connection
         if connection.node.peerDone:
             self._tellStop()
@@ -239,9 +254,13 @@ class Ending:
         queue = connection.queue()
         self._note(queue, now)
         gone = queue is not None and queue.gone
-        if gone and node.peerDone and self._owed:
+        if gone and node.peerDone and (self._owed or node.sending):
             connection.vanished()
             return
+        if node.working and node.peerDone and now >= self._probeAt:
+            self._probePause *= 2
+            self._probeAt = now + self._probePause
+            connection.probe()
         if node is Node.LAST_ACK and not self._owed:
             connection.input(Input.ACKNOWLEDGED)
             return
@@ -257,7 +276,10 @@ class Ending:
                 return
             left = min(left, since + limit - now)
         self._pause = min(self._pause * 2, _LONGEST)
-        if self._owed or node.flushing:
+        if node.peerDone and node.sending:
+            longest = _WATCHED_AT_WORK if node.working else _WATCHED
+            pause = min(self._pause, longest)
+        elif self._owed or node.flushing:
             limits = [limit for _, limit, _ in self._limits()]
             pause = min([self._pause, *(limit / _LOOKS for limit in limits)])
         else:
@@ -286,6 +308,8 @@ class Ending:
         What is bounded now: since when, for how long, and what expires.
         """
         policy = self._connection.policy
+        if self._connection.node.state is State.OPEN:
+            return []  # an IHalfCloseableProtocol's, which goes on
         if self._owed:
             limits = [(self._progress, policy.flushTimeout, Input.FLUSH_EXPIRED)]
         else:

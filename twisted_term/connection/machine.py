@@ -17,6 +17,7 @@ those who look at a connection from outside.  What the machine asks for
 depends on what has changed:
 
   - our stream is to end: watch the flush, and see whether work is in flight;
+  - the peer's has ended, and ours goes on: see whether the peer goes away;
   - no work is left: FIN;
   - the application has closed: go on reading, deliver nothing;
   - our FIN is out, and the peer's is not: bound the half-closed state, or the
@@ -149,6 +150,7 @@ class Output(Enum):
     FLUSH = "watch the flush, and say when no work is in flight"
     SEND_FIN = "FIN behind the buffered bytes"
     DISCARD = "stop delivering, go on reading"
+    WATCH_PEER = "see whether a peer that is done goes away"
     WATCH_HALF_CLOSED = "bound the half-closed state"
     LINGER = "bound the lingering state"
     AWAIT_ACK = "watch for the acknowledgement of all bytes"
@@ -178,6 +180,8 @@ _OURS = {
     (Ours.QUEUED, Input.FIN_SENT): Ours.SENT,
 }
 _PEER_DONE = (Input.PEER_FIN, Input.PEER_FIN_HALF, Input.PEER_GONE)
+#: After these the peer may still be reading.
+_READING = (Input.PEER_FIN, Input.PEER_FIN_HALF)
 _CLOSING = (Input.LOSE, Input.TLS_FAILED)
 #: Nobody can take any more what work in flight would send.
 _NO_MORE_WORK = (Input.PEER_GONE, Input.TLS_FAILED)
@@ -211,6 +215,8 @@ def _orderly(node: Node, event: Input) -> Step:
         outputs.append(Output.TELL_READ_LOST)
     if after.working and (not node.working or event in _NO_MORE_WORK):
         outputs.append(Output.FLUSH)
+    if event in _READING and after.sending:
+        outputs.append(Output.WATCH_PEER)
     if ours is Ours.QUEUED and node.ours is Ours.WORKING:
         outputs.append(Output.SEND_FIN)
     if ours is Ours.SENT and after is not node:

@@ -20,6 +20,7 @@ from twisted.python.failure import Failure
 
 from .._addresses import addressText
 from .._waiters import Waiters
+from ..applications import SILENT, conversationOf, stands
 from ..interfaces import ITerminationListener
 from ..policy import TerminationPolicy
 from .beneath import ground, overTLS
@@ -29,10 +30,11 @@ from .gate import Discarding, Gate, Noting, intercept, takePlace
 from .machine import STEPS, Input, Node, Output
 from .replaced import Replaced
 from .report import Initiator, Outcome, Termination, logEnd
-from .work import isIdle
 
 _log = Logger()
 _DONE = Failure(CONNECTION_DONE)
+#: So many turns of the reactor a drain waits for what has arrived to be read.
+_LOOKS = 3
 
 
 class Connection:
@@ -140,6 +142,10 @@ class Connection:
     def protocol(self, protocol: Any) -> None:
         if self._gate is not None:
             self._gate.application = protocol
+            if self.producer is not None and stands(self.producer):
+                # That of the one before, who would have unregistered it at the
+                # end only.
+                self._transport.unregisterProducer()
 
     # The machine.
 
@@ -204,8 +210,16 @@ class Connection:
     # What is told from below.
 
     def peerFin(self) -> None:
-        half = IHalfCloseableProtocol.providedBy(self.protocol)
-        self.input(Input.PEER_FIN_HALF if half else Input.PEER_FIN)
+        if IHalfCloseableProtocol.providedBy(self.protocol):
+            self.input(Input.PEER_FIN_HALF)
+        elif self.node.sending and self._peerHasGone():
+            self.input(Input.PEER_GONE)
+        else:
+            self.input(Input.PEER_FIN)
+
+    def _peerHasGone(self) -> bool:
+        means = self.policy.peerFin
+        return means == "gone" or (means == "ask" and self._asks("peerFin"))
 
     def finSent(self) -> None:
         self.input(Input.FIN_SENT)
@@ -286,20 +300,77 @@ class Connection:
             self.input(Input.WORK_DONE)
 
     def _works(self) -> bool:
-        producer = self.producer
-        return self._holds > 0 or (
-            producer is not None and not isIdle(producer, self.node.peerDone)
-        )
+        return self._holds > 0 or self._asks("inFlight")
+
+    def _asks(self, what: str, *arguments: object) -> bool:
+        """
+        Ask the one who knows the application's protocol.
+        """
+        ending = self.ending
+        known = None if ending is None else ending.conversation
+        try:
+            if known is None:
+                known = conversationOf(self._transport)
+            return bool(getattr(known, what)(self._transport, *arguments))
+        except Exception:
+            _log.failure("{what} of {known}", what=what, known=repr(known))
+            return False
+
+    def probe(self) -> None:
+        """
+        See whether a peer that is done has gone.
+        """
+        if self.policy.peerFin == "ask":
+            self._asks("probe")
 
     def _stopChecking(self) -> None:
         call, self._checking = self._checking, None
         if call is not None:
             call.cancel()
 
+    # The drain.
+
+    def drainBegins(self, seconds: Optional[float]) -> None:
+        """
+        The server begins to drain.
+        """
+        if self.node.ended or self.whenDraining.fired:
+            return
+        if self.node.sending:
+            self._asks("drainBegins", seconds)
+        # An application that ends its response now finds that said in it.
+        self.whenDraining.fire(None)
+
+    def drain(self, looks: int = _LOOKS) -> None:
+        """
+        End it in the way of its protocol, once what has arrived was read.
+        """
+        self.drainBegins(None)
+        if not self.node.sending:
+            return
+        if looks and self._beneath.unread():
+            self.clock.callLater(0, self.drain, looks - 1)
+        else:
+            self._asks("drain")
+
+    @property
+    def whenDraining(self) -> Waiters[None]:
+        """
+        Those who wait for the begin of a drain.
+        """
+        found = _draining.get(self)
+        if found is None:
+            found = Waiters()
+            if self.report is None:  # else it has ended, and never will
+                _draining[self] = found
+        return found
+
     # What the machine asks for.
 
     def _stopWork(self) -> None:
+        assert self.ending is not None
         self._holds = 0
+        self.ending.conversation = SILENT
         self._stopProducer()
 
     def _stopProducer(self) -> None:
@@ -338,6 +409,11 @@ class Connection:
         self._gate.receives(Discarding(self))
         small = self.policy.lingerBytes is not None
         self._beneath.discard(small, self.readPaused)
+
+    def _watchPeer(self) -> None:
+        assert self.ending is not None
+        self._beneath.watchPeer()
+        self.ending.begin()
 
     def _watchHalfClosed(self) -> None:
         assert self.ending is not None
@@ -503,6 +579,7 @@ class Connection:
                 except Exception:
                     _log.failure("{call} has failed", call=call)
             waiting, self._waiting = self._waiting, None
+            _draining.pop(self, None)
             # No cycle is left, so that nothing waits for the collector.
             self._transport = self._gate = None
             self.calls = ()
@@ -518,11 +595,16 @@ class Connection:
         return self._waiting
 
 
+#: Those who wait for the begin of a drain.  An idle connection has none, and no
+#: room for them.
+_draining: dict[Connection, Waiters[None]] = {}
+
 _PERFORM: dict[Output, Callable[[Connection], None]] = {
     Output.STOP_WORK: Connection._stopWork,
     Output.FLUSH: Connection._flush,
     Output.SEND_FIN: Connection._sendFin,
     Output.DISCARD: Connection._discard,
+    Output.WATCH_PEER: Connection._watchPeer,
     Output.WATCH_HALF_CLOSED: Connection._watchHalfClosed,
     Output.LINGER: Connection._linger,
     Output.AWAIT_ACK: Connection._awaitAck,

@@ -138,6 +138,13 @@ class TerminatingTransport(StandIn):
         """
         return self._connection.producer
 
+    @property
+    def peerDone(self) -> bool:
+        """
+        Has the peer ended its direction?
+        """
+        return self._connection.node.peerDone
+
     def getPeer(self) -> Any:
         """
         The wrapped transport's; C{None} where it has none, as a process.
@@ -213,6 +220,26 @@ class TerminatingTransport(StandIn):
         if report is not None:
             return succeed(report)
         return self._connection.waiting().wait()
+
+    # The drain.
+
+    def whenDraining(self) -> Deferred[None]:
+        """
+        See L{ITerminableTransport.whenDraining}.
+        """
+        return self._connection.whenDraining.wait()
+
+    def drainBegins(self, seconds: Optional[float] = None) -> None:
+        """
+        See L{ITerminableTransport.drainBegins}.
+        """
+        self._connection.drainBegins(seconds)
+
+    def drain(self) -> None:
+        """
+        See L{ITerminableTransport.drain}.
+        """
+        self._connection.drain()
 
     # Work in flight.
 

@@ -5,7 +5,6 @@ The drain: from the live connections of some listeners to a report.
 from __future__ import annotations
 
 import gc
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum, auto
@@ -69,23 +68,8 @@ class LiveFactory(TerminatingFactory):
         drainable = IDrainable(self.wrappedFactory, None)
         if drainable is not None:
             drainable.drain(transport)
-        elif not endRequests(transport):
-            transport.loseConnection()
-
-
-def endRequests(transport: Any) -> bool:
-    """
-    Drain one connection of twisted.web's request by request, whichever
-    factory has built it.
-
-    @return: C{False} if it is none.
-    """
-    # Who has a channel has loaded twisted.web; nobody else has to.
-    if "twisted.web.http" not in sys.modules:
-        return False
-    from ..web import drainRequests
-
-    return drainRequests(transport)
+        else:
+            transport.drain()
 
 
 _lose = methodcaller("loseConnection")
@@ -189,6 +173,8 @@ class Drainer:
         self._open[transport] = end, self._clock.seconds()
         transport.callWhenTerminated(partial(self._ended, transport))
         self._use(True)
+        if self.draining:
+            self._clock.callLater(0, _attempt, self._tell, transport)
         if self._phase is Phase.ENDING and len(self._open) == 1:
             self._later(_NEW, self._endDue)
         elif self._phase is Phase.RESETTING:
@@ -262,11 +248,13 @@ class Drainer:
                 listener.drainBegins()
             except Exception:  # an application's
                 _log.failure("{listener} failed", listener=repr(listener))
-        # Here each connection is told too, once its transport has the method, and
-        # in connected() one that is made while draining is true:
-        #     for transport in list(self._open):
-        #         transport.drainBegins()
+        for transport in list(self._open):
+            _attempt(self._tell, transport)
         self._begun.fire(None)
+
+    def _tell(self, transport: Any) -> None:
+        timeout = self._timeout
+        transport.drainBegins(None if timeout is None else timeout + self._delay)
 
     def _close(self) -> None:
         self._phase = Phase.CLOSING
@@ -422,4 +410,4 @@ def _listeners(factory: Any) -> list[IDrainListener]:
         factory = factory.wrappedFactory
 
 
-__all__ = ["DRAIN_TIMEOUT", "Drainer", "LiveFactory", "endRequests"]
+__all__ = ["DRAIN_TIMEOUT", "Drainer", "LiveFactory"]

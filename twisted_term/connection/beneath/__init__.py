@@ -30,6 +30,7 @@ from twisted.internet.interfaces import IHalfCloseableDescriptor, IReactorTime
 from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
 
+from ... import applications
 from ...policy import TerminationPolicy
 from ..report import Outcome
 from .descriptor import Descriptor
@@ -149,6 +150,16 @@ class Beneath(Protocol):
 
         @param small: no more at once than before, for the sake of a limit.
         @param paused: the application has paused reading.
+        """
+
+    def watchPeer(self) -> None:
+        """
+        The peer is done, and we are not: let the kernel find out if it goes.
+        """
+
+    def unread(self) -> bool:
+        """
+        Has something arrived that nobody has read yet?
         """
 
     def queue(self, finSent: bool) -> Optional[SendQueue]:
@@ -279,6 +290,7 @@ def prepare() -> None:
     """
     if "twisted.protocols.tls" in sys.modules:
         _tls()
+    applications.prepare()
 
 
 __all__ = [

@@ -153,6 +153,12 @@ class Descriptor:
                 self._discards = True
                 self._replaced.put("doRead", doRead)
 
+    def watchPeer(self) -> None:
+        kernel.keepAlive(self._socket)
+
+    def unread(self) -> bool:
+        return kernel.unread(self._socket)
+
     @property
     def _socket(self) -> Any:
         return getattr(self._transport, "socket", None)

@@ -4,6 +4,7 @@ What the kernel knows of a connection.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import socket
@@ -24,6 +25,7 @@ _TCP_CLOSE = 7  # include/net/tcp_states.h
 _BYTES_ACKED_END = 128
 _BYTES_ACKED = struct.Struct("=Q")
 _LINGER_ZERO = struct.pack("ii", 1, 0)
+_KEEP_ALIVE = (("TCP_KEEPIDLE", 1), ("TCP_KEEPINTVL", 1), ("TCP_KEEPCNT", 60))
 _libc = ctypes.CDLL(None, use_errno=True) if _LINUX else None
 
 
@@ -101,6 +103,37 @@ def overTCP(transport: object, skt: object) -> bool:
     return found
 
 
+def unread(skt: object) -> bool:
+    """
+    Has something arrived that was not read?
+    """
+    if not isinstance(skt, socket.socket):
+        return False
+    try:
+        return bool(skt.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+    except (OSError, AttributeError):  # nothing, closed, or no such flag
+        return False
+
+
+def keepAlive(skt: object) -> None:
+    """
+    Ask the peer's TCP every second whether it still has this connection, see
+    tcp(7).  After the peer's FIN, the kernel of one that has closed forgets it
+    after C{tcp_fin_timeout}, and answers with RST from then on.
+
+    Who does not answer at all is given up as late as with C{flushTimeout}.
+    """
+    if not isTCP(skt):
+        return
+    assert isinstance(skt, socket.socket)
+    with contextlib.suppress(OSError):
+        skt.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in _KEEP_ALIVE:
+            option = getattr(socket, name, None)  # not on each system
+            if option is not None:
+                skt.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
 def reset(skt: object) -> None:
     """
     Send RST now, and leave no TIME_WAIT; unsent and unread data is lost.
@@ -125,4 +158,13 @@ def reset(skt: object) -> None:
         pass
 
 
-__all__ = ["SendQueue", "isTCP", "overTCP", "reset", "sendQueue", "unacknowledged"]
+__all__ = [
+    "SendQueue",
+    "isTCP",
+    "keepAlive",
+    "overTCP",
+    "reset",
+    "sendQueue",
+    "unacknowledged",
+    "unread",
+]

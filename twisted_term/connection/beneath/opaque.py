@@ -67,6 +67,12 @@ class Opaque:
     def discard(self, small: bool, paused: bool) -> None:
         pass  # whether it goes on reading is its own affair
 
+    def watchPeer(self) -> None:
+        pass  # it tells of no FIN
+
+    def unread(self) -> bool:
+        return False
+
     def queue(self, finSent: bool) -> Optional[SendQueue]:
         return None
 

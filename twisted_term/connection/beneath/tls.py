@@ -247,6 +247,12 @@ class TLS:
             self.halfClose(False)  # nobody waits for the handshake any more
         self._lower.discard(small, paused)
 
+    def watchPeer(self) -> None:
+        self._lower.watchPeer()
+
+    def unread(self) -> bool:
+        return bool(self._lower.unread())
+
     def queue(self, finSent: bool) -> Optional[SendQueue]:
         queue: Optional[SendQueue] = self._lower.queue(finSent)
         return queue

@@ -1,0 +1,315 @@
+"""
+Mail and files: SMTP, POP3, IMAP and FTP, with Python's clients.  A drain comes
+while an answer is being made, and while none is.
+"""
+
+from __future__ import annotations
+
+import ftplib
+import imaplib
+import io
+import poplib
+import smtplib
+import tempfile
+import threading
+import time
+from email.message import EmailMessage
+from pathlib import Path
+from shutil import rmtree
+from typing import Any
+
+from twisted.cred.checkers import (
+    AllowAnonymousAccess,
+    InMemoryUsernamePasswordDatabaseDontUse,
+)
+from twisted.cred.portal import IRealm, Portal
+from twisted.internet import reactor
+from twisted.internet.defer import inlineCallbacks
+from twisted.internet.protocol import Factory
+from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
+from twisted.mail.imap4 import IAccount, IMAP4Server, MemoryAccount
+from twisted.mail.interfaces import IMailboxIMAP, IMailboxPOP3
+from twisted.mail.pop3 import POP3
+from twisted.mail.smtp import SMTP, IMessage
+from twisted.protocols.ftp import FTPFactory, FTPRealm
+from zope.interface import implementer
+
+from twisted_term import TerminatingFactory
+
+from .support import SECONDS, SocketTestCase
+
+_TEXT = b"a line of mail\r\n" * 2_000_000
+
+
+@implementer(IMessage)
+class Message:
+    """
+    Takes its time to be delivered.
+    """
+
+    def __init__(self, delivered: list[Any]) -> None:
+        self._delivered = delivered
+
+    def lineReceived(self, line: bytes) -> None:
+        pass
+
+    def eomReceived(self) -> Any:
+        return deferLater(reactor, 1, self._delivered.append, None)
+
+    def connectionLost(self) -> None:
+        pass
+
+
+@implementer(IMailboxPOP3)
+class Mailbox:
+    """
+    One large message.
+    """
+
+    def listMessages(self, index: Any = None) -> Any:
+        return [len(_TEXT)] if index is None else len(_TEXT)
+
+    def getMessage(self, index: int) -> Any:
+        return io.BytesIO(_TEXT)
+
+    def getUidl(self, index: int) -> bytes:
+        return b"1"
+
+    def sync(self) -> None:
+        pass
+
+
+@implementer(IMailboxIMAP)
+class Folder:
+    """
+    Takes its time to fetch.
+    """
+
+    def __init__(self, asked: list[Any]) -> None:
+        self._asked = asked
+
+    def getFlags(self) -> list[bytes]:
+        return []
+
+    getHierarchicalDelimiter = None
+
+    def getMessageCount(self) -> int:
+        return 1
+
+    getRecentCount = getUIDValidity = getUIDNext = getUnseenCount = getMessageCount
+
+    def isWriteable(self) -> bool:
+        return True
+
+    def addListener(self, listener: Any) -> None:
+        pass
+
+    removeListener = addListener
+
+    def fetch(self, messages: Any, uid: bool) -> Any:
+        self._asked.append(None)
+        return deferLater(reactor, 1, lambda: [(1, self)])
+
+    def getUID(self) -> int:
+        return 1
+
+
+class Account(MemoryAccount):
+    """
+    With that folder.
+    """
+
+
+@implementer(IRealm)
+class Realm:
+    """
+    Of the three.
+    """
+
+    def __init__(self, asked: list[Any]) -> None:
+        self._asked = asked
+
+    def requestAvatar(self, avatarId: Any, mind: Any, *interfaces: Any) -> Any:
+        if IAccount in interfaces:
+            account = Account("user")
+            account.mailboxes["INBOX"] = Folder(self._asked)
+            return IAccount, account, lambda: None
+        return IMailboxPOP3, Mailbox(), lambda: None
+
+
+class MailTests(SocketTestCase):
+    def portal(self) -> Portal:
+        self.asked: list[Any] = []
+        checker = InMemoryUsernamePasswordDatabaseDontUse(user=b"secret")
+        return Portal(Realm(self.asked), [checker])
+
+    def serve(self, factory: Any) -> int:
+        factory.noisy = False
+        self.transports: list[Any] = []
+        wrapped = TerminatingFactory(factory)
+        gate = wrapped._gate
+
+        def noting(application: Any) -> Any:
+            found = gate(application)
+            found.connected += (self.transports.append,)
+            return found
+
+        wrapped._gate = noting
+        return self.listen(wrapped)
+
+    def protocol(self, cls: Any) -> int:
+        class Server(cls):  # type: ignore[misc]
+            portal = self.portal()
+            noisy = False
+
+        return self.serve(Factory.forProtocol(Server))
+
+    def drain(self) -> None:
+        self.transports[0].drain()
+
+    @inlineCallbacks
+    def test_smtp(self) -> Any:
+        """
+        A message that is being delivered is answered before 421.
+        """
+        delivered: list[Any] = []
+        served = threading.Event()
+
+        class Server(SMTP):  # type: ignore[misc]
+            noisy = False
+
+            def validateFrom(self, helo: Any, origin: Any) -> Any:
+                return origin
+
+            def validateTo(self, user: Any) -> Any:
+                return lambda: Message(delivered)
+
+            def receivedHeader(self, *arguments: Any) -> bytes:
+                return b""
+
+            def state_DATA(self, line: bytes) -> Any:
+                if line == b".":
+                    served.set()
+                return super().state_DATA(line)
+
+        port = self.serve(Factory.forProtocol(Server))
+
+        def send() -> tuple[Any, Any]:
+            client = smtplib.SMTP("127.0.0.1", port, timeout=SECONDS)
+            message = EmailMessage()
+            message["From"], message["To"] = "a@example.com", "b@example.com"
+            message.set_content("text")
+            refused = client.send_message(message)
+            return refused, client.getreply()
+
+        sending = deferToThread(send)
+        yield self.until(served.is_set)
+        self.drain()
+        refused, goodbye = yield sending
+        self.assertEqual((refused, goodbye[0], len(delivered)), ({}, 421, 1))
+
+    @inlineCallbacks
+    def test_smtpIdle(self) -> Any:
+        """
+        A client that says nothing is told 421 at once.
+        """
+
+        class Server(SMTP):  # type: ignore[misc]
+            noisy = False
+
+        port = self.serve(Factory.forProtocol(Server))
+        client = yield deferToThread(smtplib.SMTP, "127.0.0.1", port)
+        self.drain()
+        code, _ = yield deferToThread(client.getreply)
+        self.assertEqual(code, 421)
+        client.close()
+
+    @inlineCallbacks
+    def test_pop3(self) -> Any:
+        """
+        A message that is being retrieved arrives whole.
+        """
+        port = self.protocol(POP3)
+        ready = threading.Event()
+
+        def retrieve() -> tuple[bytes, bytes]:
+            client = poplib.POP3("127.0.0.1", port, SECONDS)
+            client.user("user")
+            client.pass_("secret")
+            client.sock.sendall(b"RETR 1\r\n")
+            client.file.read(10)
+            ready.set()
+            time.sleep(0.5)
+            data = client.file.read()
+            client.sock.close()
+            return data[-5:], data
+
+        retrieving = deferToThread(retrieve)
+        yield self.until(ready.is_set)
+        self.drain()
+        tail, data = yield retrieving
+        self.assertEqual(tail, b"\r\n.\r\n")
+        self.assertGreater(len(data), len(_TEXT))
+
+    @inlineCallbacks
+    def test_imap(self) -> Any:
+        """
+        A message that is being fetched arrives before BYE.
+        """
+        port = self.protocol(IMAP4Server)
+
+        def fetch() -> tuple[Any, Any]:
+            client = imaplib.IMAP4("127.0.0.1", port, SECONDS)
+            client.login("user", "secret")
+            client.select()
+            found = client.fetch("1", "(UID)")
+            time.sleep(0.5)
+            try:
+                client.noop()
+            except imaplib.IMAP4.abort as error:
+                return found, str(error)
+            finally:
+                client.shutdown()
+            return found, None
+
+        fetching = deferToThread(fetch)
+        yield self.until(lambda: self.asked)
+        self.drain()
+        found, goodbye = yield fetching
+        self.assertEqual(found, ("OK", [b"1 (UID 1)"]))
+        self.assertIn("Server is going down", goodbye)
+
+    @inlineCallbacks
+    def test_ftp(self) -> Any:
+        """
+        A transfer, on a connection of its own, ends before 421.
+        """
+        folder = tempfile.mkdtemp()
+        self.addCleanup(rmtree, folder)
+        Path(folder, "file").write_bytes(_TEXT)
+        portal = Portal(FTPRealm(folder), [AllowAnonymousAccess()])
+        factory = FTPFactory(portal)
+        port = self.serve(factory)
+        ready = threading.Event()
+
+        def retrieve() -> tuple[int, str]:
+            client = ftplib.FTP(timeout=SECONDS)
+            client.connect("127.0.0.1", port)
+            client.login()
+            with client.transfercmd("RETR file") as transfer:
+                count = len(transfer.recv(1))
+                ready.set()
+                time.sleep(0.5)
+                while data := transfer.recv(1 << 16):
+                    count += len(data)
+            done = client.getline()[:3]
+            done += " " + client.getline()[:3]
+            client.close()
+            return count, done
+
+        retrieving = deferToThread(retrieve)
+        yield self.until(ready.is_set)
+        self.drain()
+        found = yield retrieving
+        self.assertEqual(found, (len(_TEXT), "226 421"))

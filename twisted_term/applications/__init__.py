@@ -1,0 +1,93 @@
+"""
+What is known of application protocols: what is in flight on a connection, what
+the peer's FIN means there, and how to say goodbye.
+
+There is a module for each kind.  It adapts the protocol's class to
+L{IConversation<twisted_term.interfaces.IConversation>}, and a third party does
+the same with one line, C{registerAdapter(MyConversation, MyProtocol,
+IConversation)}.  Nothing else in the package, but for the status page and
+L{twisted_term.web}, names an application.
+
+Our modules import nothing of the applications that they know.  Each is given
+the module that it knows when somebody else has imported that, so that nobody
+has to load what he does not use; and all of ours are loaded early, because a
+process that has changed its root, or whose installed files have been replaced,
+can import nothing any more.
+"""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+from typing import Any, Callable
+
+from twisted.protocols.policies import ProtocolWrapper
+
+from ..interfaces import IConversation
+from . import conch, ftp, http, http2, mail, relay, rpc, websocket
+from .conversation import SILENT, Conversation, Courteous, stands
+
+#: What is called with each module once it is loaded.
+_unknown: dict[str, Callable[[ModuleType], None]] = {
+    "twisted.web.http": http.register,
+    "twisted.web._http2": http2.register,
+    "twisted.web._websocket_impl": websocket.registerTwisted,
+    "autobahn.twisted.websocket": websocket.registerAutobahn,
+    "twisted.conch.ssh.transport": conch.register,
+    "twisted.mail.smtp": mail.registerSMTP,
+    "twisted.mail.pop3": mail.registerPOP3,
+    "twisted.mail.imap4": mail.registerIMAP4,
+    "twisted.protocols.ftp": ftp.register,
+    "twisted.protocols.amp": rpc.registerAMP,
+    "twisted.spread.pb": rpc.registerPB,
+    "twisted.protocols.portforward": relay.registerForward,
+    "twisted.protocols.socks": relay.registerSOCKS,
+}
+_seen = 0
+
+
+def prepare() -> None:
+    """
+    Get to know the applications that have been loaded.
+    """
+    global _seen
+    count = len(sys.modules)
+    for name in list(_unknown):
+        module = sys.modules.get(name)
+        if module is None:
+            continue
+        if _isLoading(module):  # it has not all of its names
+            return
+        _unknown.pop(name)(module)
+    _seen = count
+
+
+def _isLoading(module: ModuleType) -> bool:
+    return bool(getattr(module.__spec__, "_initializing", False))
+
+
+def conversationOf(transport: Any) -> Any:
+    """
+    Who knows the protocol of a connection.
+
+    @param transport: the L{twisted_term.interfaces.ITerminableTransport}.
+    @return: an L{IConversation}.
+    """
+    if len(sys.modules) != _seen:
+        prepare()
+    protocol = outermost = transport.protocol
+    while True:
+        found: Any = IConversation(protocol, None)
+        if found is not None:
+            return found
+        if not issubclass(type(protocol), ProtocolWrapper):
+            break
+        protocol = protocol.wrappedProtocol
+    for other in (getattr(protocol, "factory", None), transport.producer):
+        found = None if other is None else IConversation(other, None)
+        if found is not None:
+            return found
+    return Conversation(outermost)
+
+
+__all__ = ["SILENT", "Conversation", "Courteous", "conversationOf", "prepare", "stands"]

@@ -1,0 +1,63 @@
+"""
+SSH: C{twisted.conch}.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+from twisted.python.components import registerAdapter
+
+from ..interfaces import IConversation
+from .conversation import Courteous
+
+#: RFC 4253, 11.1: "by application".
+_BY_APPLICATION = 11
+
+
+class SSH(Courteous):
+    """
+    In flight is a registered producer.
+
+    The peer's FIN means that it has gone: the end of one direction belongs to a
+    channel (RFC 4254, 5.3), and not to the connection.  A drain gives channels,
+    commands and shells, some seconds to close, and then says so (RFC 4253,
+    11.1).
+    """
+
+    patience = 5.0
+
+    def busy(self) -> bool:
+        """
+        See L{Courteous.busy}.
+        """
+        return bool(getattr(self.protocol.service, "channels", None))
+
+    def inFlight(self, transport: Any) -> bool:
+        """
+        See L{IConversation.inFlight}.
+        """
+        return super(Courteous, self).inFlight(transport)
+
+    def peerFin(self, transport: Any) -> bool:
+        """
+        See L{IConversation.peerFin}.
+        """
+        return True
+
+    def goodbye(self) -> None:
+        """
+        See L{Courteous.goodbye}.
+        """
+        self.protocol.sendDisconnect(_BY_APPLICATION, b"the server is going down")
+
+
+def register(transport: ModuleType) -> None:
+    """
+    Know C{twisted.conch.ssh.transport}.
+    """
+    registerAdapter(SSH, transport.SSHTransportBase, IConversation)
+
+
+__all__ = ["SSH", "register"]

@@ -1,0 +1,148 @@
+"""
+What can be said of a protocol that nobody knows.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Optional
+
+from twisted.internet.interfaces import ISystemHandle
+from zope.interface import implementer
+
+from ..interfaces import IConversation
+
+
+def stands(producer: object) -> bool:
+    """
+    Does it stay registered for as long as it has the connection, to be told of
+    back-pressure, and not because it has something to give?  twisted.web's
+    channels do; a conversation says what is in flight on them.
+    """
+    return IConversation(producer, None) is not None
+
+
+@implementer(IConversation)
+class Conversation:
+    """
+    In flight is a registered producer.  The peer's FIN may be a half-close, and
+    a drain closes.  The base of those who know more.
+    """
+
+    def __init__(self, protocol: Any) -> None:
+        self.protocol = protocol
+
+    def inFlight(self, transport: Any) -> bool:
+        """
+        See L{IConversation.inFlight}.
+        """
+        producer = transport.producer
+        if producer is None or stands(producer):
+            return False
+        if ISystemHandle.providedBy(producer):
+            # A proxy registers one transport with another and leaves it there.
+            # When that has ended nothing comes from it; and when the peer has
+            # sent its FIN, each of the two would wait for the other.
+            return not (transport.peerDone or getattr(producer, "disconnected", False))
+        return True
+
+    def peerFin(self, transport: Any) -> bool:
+        """
+        See L{IConversation.peerFin}.
+        """
+        return False
+
+    def probe(self, transport: Any) -> bool:
+        """
+        See L{IConversation.probe}.
+        """
+        return False
+
+    def drainBegins(self, transport: Any, seconds: Optional[float]) -> None:
+        """
+        See L{IConversation.drainBegins}.
+        """
+
+    def drain(self, transport: Any) -> None:
+        """
+        See L{IConversation.drain}.
+        """
+        transport.loseConnection()
+
+
+class Courteous(Conversation):
+    """
+    The base of those who say goodbye: a drain waits until nobody is busy, and
+    then says so.
+
+    @cvar patience: for so long (seconds) a drain waits at most; C{None} for no
+        limit but the drain's.
+    """
+
+    patience: Optional[float] = None
+    _pause = 0.05
+
+    def busy(self) -> bool:
+        """
+        Is an answer being made?
+        """
+        return False
+
+    def goodbye(self) -> None:
+        """
+        Say that the server ends.
+        """
+
+    def inFlight(self, transport: Any) -> bool:
+        """
+        See L{IConversation.inFlight}.
+        """
+        if super().inFlight(transport):
+            return True
+        return self.busy() and not transport.disconnecting
+
+    def drain(self, transport: Any) -> None:
+        """
+        See L{IConversation.drain}.
+        """
+        clock = clockOf(transport)
+        begun = clock.seconds()
+
+        def look() -> None:
+            if transport.protocol is None:
+                return  # it has ended
+            patient = self.patience is None or clock.seconds() < begun + self.patience
+            if self.busy() and patient:
+                # These protocols tell nobody that an answer is complete.
+                clock.callLater(self._pause, look)
+            else:
+                self.goodbye()
+                transport.loseConnection()
+
+        look()
+
+
+def clockOf(transport: Any) -> Any:
+    """
+    What the timers of a connection run on.
+    """
+    clock = getattr(transport, "reactor", None)
+    if clock is None:
+        from twisted.internet import reactor as clock
+    return clock
+
+
+class Silent(Conversation):
+    """
+    Nothing is in flight, and nothing is said.
+    """
+
+    def inFlight(self, transport: Any) -> bool:
+        """
+        See L{IConversation.inFlight}.
+        """
+        return False
+
+
+SILENT = Silent(None)
+
+__all__ = ["SILENT", "Conversation", "Courteous", "Silent", "clockOf", "stands"]

@@ -1,0 +1,172 @@
+"""
+HTTP/1.1: C{twisted.web}, and what stands on its channel: Klein, WSGI, Daphne.
+
+Private attributes of C{HTTPChannel} that are read, and why: C{_handlingRequest},
+for nothing public says whether a request is complete; C{_requestProducer},
+for nothing public says whether an answer has a producer.  And C{_channel} of
+C{_GenericHTTPChannelProtocol}, which is the protocol that a C{Site} builds.
+
+Replaced on one channel: C{checkPersistence} from a drain on, and C{writeHeaders}
+once its response has begun before its time.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any, Optional
+
+from twisted.python.components import registerAdapter
+
+from ..interfaces import IConversation
+from .conversation import SILENT, Conversation
+
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_LAST_CHUNK = b"0\r\n\r\n"
+
+
+class HTTP1(Conversation):
+    """
+    In flight is a request that is answered, or can still become complete.
+
+    The peer's FIN may be a half-close.  Before the response has begun an interim
+    response tells (RFC 9110, 15.2): 100, because that is the one which each
+    client takes.  HTTP/1.0, which nginx speaks to the servers behind it, has none:
+    there the response begins, by one byte of its first line at a time.
+
+    In a drain, each response says C{Connection: close} (RFC 9112, 9.6), and the
+    connection ends when it is idle.  A stream of events that has begun ends, as
+    if the client had gone: C{EventSource} takes it up again by itself (WHATWG
+    HTML, 9.2.3).
+    """
+
+    protocol: Any  # the HTTPChannel
+
+    def inFlight(self, transport: Any) -> bool:
+        """
+        See L{IConversation.inFlight}.
+        """
+        channel = self.protocol
+        if transport.disconnecting:
+            # request.transport.loseConnection(): in Twisted that waits for what
+            # was written, and for a producer.
+            return channel._requestProducer is not None
+        requests = channel.requests
+        if not requests or not transport.peerDone:
+            return bool(requests)
+        # One that the peer's FIN has broken off cannot be answered any more,
+        # unless somebody has begun before.
+        return bool(channel._handlingRequest or requests[0].startedWriting)
+
+    def probe(self, transport: Any) -> bool:
+        """
+        See L{IConversation.probe}.
+        """
+        channel = self.protocol
+        if not (channel.requests and channel._handlingRequest):
+            return False
+        request = channel.requests[0]
+        if request.startedWriting:
+            return False
+        if request.clientproto == b"HTTP/1.1":
+            channel.transport.write(_CONTINUE)
+            return True
+        return request.clientproto == b"HTTP/1.0" and _begins(channel)
+
+    def drainBegins(self, transport: Any, seconds: Optional[float]) -> None:
+        """
+        See L{IConversation.drainBegins}.
+        """
+        channel = self.protocol
+
+        def last(request: Any, version: bytes) -> bool:
+            request.responseHeaders.setRawHeaders(b"connection", [b"close"])
+            return False
+
+        # Asked when a request's headers are there: for one that is arriving.
+        channel.checkPersistence = last
+        if channel.requests and not channel.requests[0].startedWriting:
+            channel.persistent = last(channel.requests[0], b"")
+
+    def drain(self, transport: Any) -> None:
+        """
+        See L{IConversation.drain}.
+        """
+        channel = self.protocol
+        if not channel.requests:
+            channel.loseConnection()
+            return
+        request = channel.requests[0]
+        if _isEventStream(request):
+            if getattr(request, "chunked", False):
+                channel.transport.write(_LAST_CHUNK)
+            channel.transport.loseConnection()
+        elif channel.persistent:
+            # Its response has begun without saying that it is the last one: the
+            # next request may be on its way.
+            again = request.notifyFinish()
+            again.addCallbacks(lambda done: transport.drain(), lambda lost: None)
+
+
+class _Begun:
+    """
+    C{writeHeaders} of a channel that has sent the first bytes of its response
+    ahead.
+    """
+
+    def __init__(self, writeHeaders: Any) -> None:
+        self._writeHeaders = writeHeaders
+        self.sent = 0
+
+    def __call__(self, version: bytes, *rest: Any) -> None:
+        self._writeHeaders(version[self.sent :], *rest)
+
+
+def _begins(channel: Any) -> bool:
+    """
+    Send one more byte of the version, with which the response begins.
+    """
+    begun = vars(channel).get("writeHeaders")
+    if not isinstance(begun, _Begun):
+        begun = channel.writeHeaders = _Begun(channel.writeHeaders)
+    byte = b"HTTP/1.0"[begun.sent : begun.sent + 1]
+    begun.sent += len(byte)
+    channel.transport.write(byte)
+    return bool(byte)
+
+
+def _isEventStream(request: Any) -> bool:
+    if not request.startedWriting:
+        return False
+    kind = request.responseHeaders.getRawHeaders(b"content-type", [b""])[0]
+    return bool(kind.strip().lower().startswith(b"text/event-stream"))
+
+
+def _ofChannel(channel: Any) -> Any:
+    """
+    An upgraded channel is no HTTP any more.
+    """
+    if channel.transport is None:  # Autobahn's way to take one over
+        return SILENT
+    # twisted.web.websocket's
+    receives = vars(channel).get("dataReceived")
+    taker = getattr(receives, "__self__", channel)
+    if taker is channel:
+        return HTTP1(channel)
+    return IConversation(taker, None) or Conversation(taker)
+
+
+def _ofGeneric(protocol: Any) -> Any:
+    # HTTP/1.1, or HTTP/2 once TLS has negotiated that.
+    return IConversation(protocol._channel, None)
+
+
+def register(http: ModuleType) -> None:
+    """
+    Know C{twisted.web.http}.
+    """
+    registerAdapter(_ofChannel, http.HTTPChannel, IConversation)
+    generic = http._GenericHTTPChannelProtocol
+    registerAdapter(_ofGeneric, generic, IConversation)
+
+
+__all__ = ["HTTP1", "register"]

@@ -1,0 +1,113 @@
+"""
+WebSocket: Autobahn for Twisted, Daphne, which stands on it, and
+C{twisted.web.websocket}.
+
+Private attributes, and why: C{_wsconn} of C{twisted.web.websocket}'s protocol is
+read, for its public C{loseConnection} waits for no answer; C{_closeConnection} of
+Autobahn's protocol is replaced from a drain on, for a server that has begun the
+closing handshake resets when it is done.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+from twisted.python.components import registerAdapter
+
+from ..interfaces import IConversation
+from .conversation import Conversation, clockOf
+
+
+class WebSocket(Conversation):
+    """
+    In flight is a registered producer.
+
+    WebSocket knows no half-close (RFC 6455, 7.1.1): the peer's FIN means that it
+    has gone.  A drain sends a Close frame, and ends when the peer's has come.
+
+    @cvar code: why we close: 1001, "a server going down" (RFC 6455, 7.4.1).  1012
+        is "service restart"; some clients come back only after that one.
+    @cvar patience: so long (seconds) the peer's Close frame is awaited.
+    """
+
+    code = 1001
+    patience = 5.0
+
+    def peerFin(self, transport: Any) -> bool:
+        """
+        See L{IConversation.peerFin}.
+        """
+        return True
+
+    def drain(self, transport: Any) -> None:
+        """
+        See L{IConversation.drain}.
+        """
+        if not self._isOpen():
+            transport.loseConnection()
+            return
+        late = clockOf(transport).callLater(self.patience, transport.loseConnection)
+        transport.whenTerminated().addCallback(
+            lambda report: late.active() and late.cancel()
+        )
+        self._sendClose()
+
+    def _isOpen(self) -> bool:
+        raise NotImplementedError
+
+    def _sendClose(self) -> None:
+        raise NotImplementedError
+
+
+class Autobahn(WebSocket):
+    """
+    Autobahn's protocol.
+    """
+
+    def _isOpen(self) -> bool:
+        return bool(self.protocol.state == self.protocol.STATE_OPEN)
+
+    def _sendClose(self) -> None:
+        protocol = self.protocol
+        close = protocol._closeConnection
+        protocol._closeConnection = lambda abort=False: close(
+            abort and not protocol.wasClean
+        )
+        # Its own wait is a second, and ends with a reset.
+        protocol.closeHandshakeTimeout = 0
+        # sendClose() takes the codes of applications only.
+        protocol.sendCloseFrame(code=self.code)
+
+
+class Twisted(WebSocket):
+    """
+    C{twisted.web.websocket}'s protocol.
+    """
+
+    def _isOpen(self) -> bool:
+        return self.protocol._wsconn.state.name == "OPEN"
+
+    def _sendClose(self) -> None:
+        protocol = self.protocol
+        protocol.transport.write(protocol._wsconn.send(self._close(self.code)))
+
+    _close: Any = None
+
+
+def registerAutobahn(websocket: ModuleType) -> None:
+    """
+    Know C{autobahn.twisted.websocket}.
+    """
+    registerAdapter(Autobahn, websocket.WebSocketAdapterProtocol, IConversation)
+
+
+def registerTwisted(websocket: ModuleType) -> None:
+    """
+    Know C{twisted.web._websocket_impl}.
+    """
+    Twisted._close = websocket.CloseConnection
+    registerAdapter(Twisted, websocket._WebSocketWireProtocol, IConversation)
+
+
+__all__ = ["Autobahn", "Twisted", "WebSocket", "registerAutobahn", "registerTwisted"]
