@@ -358,7 +358,7 @@ def perform(test: Any, case: Case, command: tuple[str, ...], seed: int) -> Resul
     reports: dict[int, str] = {}
     while len(reports) < case.clients and time.monotonic() < deadline:
         time.sleep(0.05)
-        found = re.findall(r"port=(\d+)\): (.*)", server.log)
+        found = re.findall(r"\d:(\d+): (.*)", server.log)
         reports = {int(port): report for port, report in found}
     return Result(exchanges, reports, wire.packets)
 

@@ -32,6 +32,8 @@ TERMSERVER = (*TWISTD, "termserver")
 LISTEN = "--listen=tcp:0:interface=127.0.0.1:backlog=1000"
 
 # Twisted's words, and Daphne's.
+#: The second one of two factories of the same kind.
+SECOND_PORT = r" starting on \d+\n(?:.*\n)*.* starting on (\d+)"
 PORT = r"(?:starting on|Listening on TCP address 127\.0\.0\.1:) ?(\d+)"
 
 #: The same commands from bare Twisted: PUSH n, and lines that are echoed.

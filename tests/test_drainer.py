@@ -318,7 +318,7 @@ class AbortTests(DrainerTestCase):
         self.clock.advance(1)
         self.assertEqual((self.reports[0].left, drainer.draining), (1, True))
         self.assertIn("1 did NOT end, although they were reset", self.said()[-1])
-        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 3)
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 2)
         self.assertEqual(self.clock.getDelayedCalls(), [])
         wires[0].protocol.connectionLost()
         self.assertEqual(len(self.reports), 1)

@@ -19,7 +19,7 @@ from prometheus_client import CollectorRegistry, Counter, generate_latest
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.defer import inlineCallbacks
 from twisted.internet.endpoints import clientFromString, serverFromString
 from twisted.internet.error import CannotListenError, ConnectionLost
 from twisted.internet.protocol import Factory, Protocol
@@ -53,7 +53,7 @@ from twisted_term.termserver.tap import CannotListen, makeService
 from twisted_term.web import DrainingSite, ReadinessResource
 
 from . import browser
-from .processes import TWISTD, Server, connect, receiveAll
+from .processes import SECOND_PORT, TWISTD, Server, connect, receiveAll
 from .support import SECONDS, SocketTestCase, exchange, nothing, once
 from .test_tap import options
 from .test_transport import HalfCloseable, TransportTestCase
@@ -820,8 +820,8 @@ class _Live:
 
     state = State.OPEN
 
-    def whenTerminated(self) -> Any:
-        return Deferred()
+    def callWhenTerminated(self, call: Any) -> None:
+        pass
 
 
 def contrast(one: str, other: str) -> float:
@@ -1023,8 +1023,8 @@ class EndpointTests(SocketTestCase):
         """
         listen = "term:tcp:0:interface=127.0.0.1:status=0:statusHosts=a.example,b.c"
         server = Server(self, (*TWISTD, "web", f"--listen={listen}", "--path=."))
-        status = int(server.wait(r"Site \(LiveFactory\) starting on (\d+)")[1])
-        port = int(server.wait(r"_Watched\) starting on (\d+)")[1])
+        status = int(server.wait(r"Site starting on (\d+)")[1])
+        port = int(server.wait(SECOND_PORT)[1])
         self.assertEqual(fetch(port, "/")[0], 200)
         code, metrics = fetch(status, "/metrics", "b.c")
         self.assertEqual(code, 200)

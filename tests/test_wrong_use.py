@@ -135,7 +135,7 @@ class WrongUseTests(SynchronousTestCase):
         """
         names = (
             "term: takes flushTimeout, workTimeout, lingerTime, lingerIdle, "
-            "lingerBytes, halfCloseIdle, handshakeTimeout, drainTimeout, "
+            "lingerBytes, halfCloseIdle, handshakeTimeout, peerFin, drainTimeout, "
             "readinessDelay, onSignal"
         )
         for text, said in (
