@@ -4,6 +4,9 @@ reads of their private attributes.  This list is complete; all of it goes
 through L{replace}, which returns what undoes it, or is read by the functions
 below.
 
+What is read and replaced on the objects of applications is listed in the modules
+of L{twisted_term.applications}.
+
 Replaced on one object each, from the begin of a connection to its end, unless
 another time is named:
 
