@@ -18,7 +18,7 @@ from typing import Any, Optional
 from twisted.python.components import registerAdapter
 
 from ..interfaces import IConversation
-from .conversation import SILENT, Conversation, clockOf
+from .conversation import SILENT, Conversation, clockOf, standing
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _LAST_CHUNK = b"0\r\n\r\n"
@@ -176,6 +176,7 @@ def register(http: ModuleType) -> None:
     """
     Know C{twisted.web.http}.
     """
+    standing.append(http.HTTPChannel)
     registerAdapter(_ofChannel, http.HTTPChannel, IConversation)
     generic = http._GenericHTTPChannelProtocol
     registerAdapter(_ofGeneric, generic, IConversation)
