@@ -229,11 +229,8 @@ class GoneTests(HTTPTestCase):
             from h2.connection import H2Connection
             from h2.events import DataReceived, PingReceived
 
-            context = ssl.create_default_context()
-            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-            context.set_alpn_protocols(["h2"])
             raw = socket.create_connection(("127.0.0.1", port), SECONDS)
-            with context.wrap_socket(raw) as client:
+            with _h2Context().wrap_socket(raw) as client:
                 h2 = H2Connection(H2Configuration(header_encoding="utf-8"))
                 h2.initiate_connection()
                 fields = (":method", "GET"), (":path", "/"), (":scheme", "https")
@@ -468,6 +465,31 @@ class DrainTests(HTTPTestCase):
         yield self.until(lambda: poll.gone)
 
     @inlineCallbacks
+    def test_goAway(self) -> Any:
+        """
+        HTTP/2 with a stream open: GOAWAY comes after half of the drain's time,
+        and the stream is answered after it.
+        """
+        poll = Poll()
+        port = yield self.serveTLS(poll, True)
+        raw = yield deferToThread(socket.create_connection, ("127.0.0.1", port))
+        raw.settimeout(SECONDS)
+        client = yield deferToThread(_h2Context().wrap_socket, raw)
+        self.addCleanup(client.close)
+        client.sendall(_h2Request())
+        yield self.until(lambda: poll.requests)
+        self.transports[0].drainBegins(1)
+        self.transports[0].drain()
+        frames: list[tuple[int, bytes]] = []
+        yield deferToThread(_readFrames, client, frames, 7)
+        self.assertEqual(frames[-1][1][:4], b"\x7f\xff\xff\xff")
+        poll.requests[0].write(b"answer")
+        poll.requests[0].finish()
+        yield deferToThread(_readFrames, client, frames, None)
+        self.assertIn((0, b"answer"), frames)
+        self.assertEqual(frames[-1], (7, b"\0\0\0\1\0\0\0\0"))
+
+    @inlineCallbacks
     def test_whenDraining(self) -> Any:
         """
         A long poll is answered when the drain begins; and who asks after that
@@ -500,6 +522,45 @@ class DrainTests(HTTPTestCase):
         yield self.until(lambda: self.reports)
         self.transports[0].drainBegins()
         self.assertNoResult(told)
+
+
+def _h2Context() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_alpn_protocols(["h2"])
+    return context
+
+
+def _h2Request() -> bytes:
+    from h2.config import H2Configuration
+    from h2.connection import H2Connection
+
+    connection = H2Connection(H2Configuration(header_encoding="utf-8"))
+    connection.initiate_connection()
+    fields = (":method", "GET"), (":path", "/"), (":scheme", "https")
+    connection.send_headers(1, [*fields, (":authority", "x")], end_stream=True)
+    return bytes(connection.data_to_send())
+
+
+def _readFrames(client: Any, frames: list[tuple[int, bytes]], last: Any) -> None:
+    """
+    Read frames until one of type C{last}, or FIN.
+    """
+    file = client.makefile("rb", buffering=0)
+
+    def read(count: int) -> bytes:
+        data = b""
+        while len(data) < count:
+            more = file.read(count - len(data))
+            if not more:
+                return b""
+            data += more
+        return data
+
+    while head := read(9):
+        frames.append((head[3], read(int.from_bytes(head[:3], "big"))))
+        if head[3] == last:
+            return
 
 
 def _stream(url: str) -> bytes:

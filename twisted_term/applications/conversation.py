@@ -11,14 +11,17 @@ from zope.interface import implementer
 
 from ..interfaces import IConversation
 
+#: Classes that register themselves for as long as they have a connection, to be
+#: told of back-pressure, and not because they have something to give.  A
+#: conversation says what is in flight on them.
+standing: list[type] = []
+
 
 def stands(producer: object) -> bool:
     """
-    Does it stay registered for as long as it has the connection, to be told of
-    back-pressure, and not because it has something to give?  twisted.web's
-    channels do; a conversation says what is in flight on them.
+    Is it of one of these classes?
     """
-    return IConversation(producer, None) is not None
+    return isinstance(producer, tuple(standing))
 
 
 @implementer(IConversation)
@@ -145,4 +148,12 @@ class Silent(Conversation):
 
 SILENT = Silent(None)
 
-__all__ = ["SILENT", "Conversation", "Courteous", "Silent", "clockOf", "stands"]
+__all__ = [
+    "SILENT",
+    "Conversation",
+    "Courteous",
+    "Silent",
+    "clockOf",
+    "standing",
+    "stands",
+]

@@ -18,10 +18,12 @@ from typing import Any, Optional
 from twisted.python.components import registerAdapter
 
 from ..interfaces import IConversation
-from .conversation import SILENT, Conversation
+from .conversation import SILENT, Conversation, clockOf, standing
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _LAST_CHUNK = b"0\r\n\r\n"
+#: A connection must have been idle for so long (seconds) in a drain.
+_IDLE = 0.1
 
 
 class HTTP1(Conversation):
@@ -93,7 +95,9 @@ class HTTP1(Conversation):
         """
         channel = self.protocol
         if not channel.requests:
-            channel.loseConnection()
+            # Whoever has just had an answer is about to send the next request:
+            # it is answered, and told that it was the last one.
+            clockOf(transport).callLater(_IDLE, self._look, transport)
             return
         request = channel.requests[0]
         if _isEventStream(request):
@@ -105,6 +109,14 @@ class HTTP1(Conversation):
             # next request may be on its way.
             again = request.notifyFinish()
             again.addCallbacks(lambda done: transport.drain(), lambda lost: None)
+
+    def _look(self, transport: Any) -> None:
+        # What has arrived is read before the next call.
+        clockOf(transport).callLater(0, self._endIdle, transport)
+
+    def _endIdle(self, transport: Any) -> None:
+        if transport.protocol is not None and not self.protocol.requests:
+            self.protocol.loseConnection()
 
 
 class _Begun:
@@ -164,6 +176,7 @@ def register(http: ModuleType) -> None:
     """
     Know C{twisted.web.http}.
     """
+    standing.append(http.HTTPChannel)
     registerAdapter(_ofChannel, http.HTTPChannel, IConversation)
     generic = http._GenericHTTPChannelProtocol
     registerAdapter(_ofGeneric, generic, IConversation)

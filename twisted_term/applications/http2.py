@@ -16,7 +16,7 @@ from typing import Any, Optional
 from twisted.python.components import registerAdapter
 
 from ..interfaces import IConversation
-from .conversation import Conversation
+from .conversation import Conversation, standing
 
 # GOAWAY (RFC 9113, 6.8): nine bytes of frame header, the last stream and an
 # error code, NO_ERROR.
@@ -116,6 +116,7 @@ def register(http2: ModuleType) -> None:
     """
     Know C{twisted.web._http2}.
     """
+    standing.append(http2.H2Connection)
     registerAdapter(HTTP2, http2.H2Connection, IConversation)
 
 

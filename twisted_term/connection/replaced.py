@@ -3,6 +3,9 @@ What this package replaces on objects of Twisted's and of others, and what it
 reads of their private attributes.  This list is complete; all of it goes
 through L{Replaced}, which undoes it, or is read by the functions below.
 
+What is read and replaced on the objects of applications is listed in the modules
+of L{twisted_term.applications}.
+
 Replaced on one object each, from the begin of a connection to its end, unless
 another time is named:
 
