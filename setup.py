@@ -58,6 +58,7 @@ setup(
         ],
         "bench": ["aiohttp", "matplotlib", "uvloop"],
         "docs": ["pydoctor"],
+        "suites": ["django", "httpbin", "multipart", "treq", "werkzeug"],
         "lint": ["mypy", "mypy-zope", "ruff"],
         "matrix": ["nox"],
     },

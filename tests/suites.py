@@ -18,11 +18,15 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
 import tarfile
 import tempfile
 import time
+from collections import Counter
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -61,11 +65,10 @@ class Sdist(NamedTuple):
 
 SDISTS = {
     "treq": Sdist(("src",), ("treq.test",)),
-    # Its tests are no package.
+    # Its tests are no package; test_checks is about Django's settings.
     "daphne": Sdist(
         (".", "tests"),
         (
-            "test_checks",
             "test_cli",
             "test_http_protocol",
             "test_http_request",
@@ -75,7 +78,6 @@ SDISTS = {
         ),
         "asyncio",
     ),
-    # It has tests that are clients of treq.
     "magic-wormhole-mailbox-server": Sdist(("src",), ("wormhole_mailbox_server.test",)),
 }
 
@@ -197,7 +199,8 @@ class Suite:
                 now = time.monotonic()
                 still = time.time() - results.stat().st_mtime > _STILL
                 if still or now > deadline:
-                    process.kill()
+                    # With what it has started.
+                    os.killpg(process.pid, signal.SIGKILL)
                     return False
 
 
@@ -219,8 +222,9 @@ def _new(bare: dict[str, Result], wrapped: dict[str, Result]) -> dict[str, Resul
     return {
         test: result
         for test, result in wrapped.items()
-        if (result.bad and test in bare and not bare[test].bad)
-        or (result.end == "skipped" and bare[test].end == "passed")
+        if test in bare
+        and not bare[test].bad
+        and (result.bad or (result.end, bare[test].end) == ("skipped", "passed"))
     }
 
 
@@ -238,27 +242,44 @@ def _bad(results: dict[str, Result]) -> int:
     return sum(result.bad for result in results.values())
 
 
+def _anyReactor(test: str) -> str:
+    """
+    Twisted has a class for each reactor.
+    """
+    return re.sub(r"_\w+ReactorTests\.", "_*.", test)
+
+
+def _show(title: str, tests: Iterable[str]) -> None:
+    print(title)
+    for name, count in Counter(map(_anyReactor, tests)).items():
+        print(f"          {name}" + (f" ({count})" if count > 1 else ""))
+
+
 def _compare(suite: Suite, bare: dict[str, Result], wrapped: dict[str, Result]) -> bool:
     """
     Print.
 
     @return: is there nothing new without a reason?
     """
+    good = any(not result.bad for result in bare.values())
     print(
         f"== {suite.name}: of {len(bare)} tests {_bad(bare)} fail bare, and"
         f" {_bad(wrapped)} wrapped",
         flush=True,
     )
-    good = bool(bare)
-    unknown = []
-    for test in _new(bare, wrapped):
-        if (why := reason(test, REASONS)) is not None:
-            print(f"known     {test}: {why}")
-        elif (why := reason(test, FAULTS)) is not None:
-            good = False
-            print(f"FAULT     {test}: {why}")
-        else:
-            unknown.append(test)
+    broken = [test for test, result in bare.items() if result.bad]
+    if broken:
+        _show("bare      these fail bare too, or could not be loaded:", broken)
+    unknown = list(_new(bare, wrapped))
+    for kind, table in (("known", REASONS), ("FAULT", FAULTS)):
+        for pattern, why in table.items():
+            found = [test for test in unknown if fnmatchcase(test, pattern)]
+            unknown = [test for test in unknown if test not in found]
+            if found:
+                _show(f"{kind:9} {why}:", found)
+                good = good and table is not FAULTS
+            elif any(fnmatchcase(test, pattern) for test in bare):
+                print(f"obsolete  {pattern}: nothing of it is new")
     # Once more: load, and tests that ran before, make a test fail as well.
     again = suite.run("wrapped", tuple(unknown)) if unknown else {}
     for test in unknown:

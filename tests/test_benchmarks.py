@@ -23,27 +23,51 @@ _LIMIT = 280
 @skipUnless(sys.platform.startswith("linux"), "they read /proc")
 @skipUnless(shutil.which("cc") or shutil.which("gcc"), "no C compiler")
 @once
-class AllTests(SynchronousTestCase):
-    def test_quick(self) -> None:
-        """
-        C{all.py --quick} prints a table in which each row has a number of bare
-        Twisted and of twisted_term.
-        """
+class TableTests(SynchronousTestCase):
+    def printed(self, *command: str) -> str:
+        program, *options = command
         done = subprocess.run(
-            [sys.executable, str(_FOLDER / "all.py"), "--quick"],
+            [sys.executable, str(_FOLDER / program), *options],
             capture_output=True,
             text=True,
             timeout=_LIMIT,
             check=False,
         )
         self.assertEqual(done.returncode, 0, done.stderr)
-        header, *rows = done.stdout.split("\n\n")[1].splitlines()
-        self.assertGreaterEqual(len(rows), 13, done.stdout)
-        for name in ("bare Twisted", "twisted_term"):
+        return done.stdout
+
+    def checkCells(self, header: str, rows: list[str], names: tuple[str, ...]) -> None:
+        for name in names:
             # The columns are flush right.
             end = header.index(name) + len(name)
             for row in rows:
                 cell = re.split(r"  +", row[:end])[-1]
                 self.assertRegex(cell, r"^-?[\d,.]+( \(\d+\.\d\d\))?$", row)
+
+    def test_quick(self) -> None:
+        """
+        C{all.py --quick} prints a table in which each row has a number of bare
+        Twisted and of twisted_term.
+        """
+        output = self.printed("all.py", "--quick")
+        header, *rows = output.split("\n\n")[1].splitlines()
+        self.assertGreaterEqual(len(rows), 13, output)
+        self.checkCells(header, rows, ("bare Twisted", "twisted_term"))
         for title in ("bulk", "requests", "connections", "discarded", "memory"):
-            self.assertIn(f"\n{title}", done.stdout)
+            self.assertIn(f"\n{title}", output)
+
+    def test_connections(self) -> None:
+        """
+        C{connections.py} prints the rate, the CPU time and the calls of all
+        four, and compares twisted_term with the half-close by hand.
+        """
+        options = ("--calls", "--rounds=1", "--seconds=0.1")
+        lines = self.printed("connections.py", *options).splitlines()
+        header, rows, compared = lines[0], lines[1:4], lines[4:]
+        names = ("bare Twisted", "WrappingFactory", "half-close by hand")
+        self.checkCells(header, rows, (*names, "twisted_term"))
+        units = ("1/s", "CPU µs", "calls")
+        for line, unit in zip(compared, units):
+            start = f"twisted_term to half-close by hand, connections, {unit}: "
+            self.assertRegex(line, rf"^{re.escape(start)}\d+\.\d\d\.$")
+        self.assertEqual(len(compared), len(units))

@@ -7,10 +7,11 @@ build reactors of their own.  L{tests.suites} runs all the rest.
 from __future__ import annotations
 
 import os
+from fnmatch import filter as matching
 from typing import Any
 
 from twisted.internet.asyncioreactor import AsyncioSelectorReactor
-from twisted.internet.test import test_tcp, test_tls, test_unix
+from twisted.internet.test import test_newtls, test_tcp, test_tls, test_unix
 from twisted.internet.test.reactormixins import ReactorBuilder
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -26,10 +27,17 @@ _REACTORS = {
 }.get(os.environ.get("TEST_REACTOR", ""), ("EPollReactor", "SelectReactor"))
 
 
+_WITHOUT = {**REASONS, **FAULTS}
+
+
 def _uvloopReactor() -> AsyncioSelectorReactor:
     import uvloop
 
     return AsyncioSelectorReactor(uvloop.new_event_loop())
+
+
+def _named(case: type, method: str) -> str:
+    return f"{case.__module__}.{case.__name__}.{method}"
 
 
 class Wrapping:
@@ -39,16 +47,16 @@ class Wrapping:
 
     def setUp(self) -> None:
         case: Any = self
-        tests = type(case).__mro__[2]
-        name = f"{tests.__module__}.{tests.__name__}.{case._testMethodName}"
-        why = reason(name, {**REASONS, **FAULTS})
+        name = _named(type(case).__mro__[2], case._testMethodName)
+        why = reason(name, _WITHOUT)
         if why is not None:
             case.skipTest(why)
         install(case.patch)
         super().setUp()  # type: ignore[misc]
 
 
-for _module in (test_tcp, test_tls, test_unix):
+_found: list[str] = []
+for _module in (test_newtls, test_tcp, test_tls, test_unix):
     for _name, _case in list(vars(_module).items()):
         if (
             isinstance(_case, type)
@@ -60,3 +68,14 @@ for _module in (test_tcp, test_tls, test_unix):
             if os.environ.get("TEST_REACTOR") == "uvloop":
                 _more["reactorFactory"] = staticmethod(_uvloopReactor)
             globals()[_name] = type(_name, (Wrapping, _case), _more)
+            _found += (_named(_case, name) for name in dir(_case))
+
+
+class TableTests(SynchronousTestCase):
+    def test_named(self) -> None:
+        """
+        Each reason names a test that Twisted has.
+        """
+        for pattern in _WITHOUT:
+            if pattern.startswith("twisted.internet.test."):
+                self.assertTrue(matching(_found, pattern), pattern)

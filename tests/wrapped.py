@@ -130,7 +130,7 @@ def _withoutStop(original: Callable[[Any], list[Any]]) -> Callable[[Any], list[A
         return [
             call
             for call in original(self)
-            if "AsyncioSelectorReactor.stop" not in call.func.__qualname__
+            if "AsyncioSelectorReactor.stop" not in str(call.func)
         ]
 
     return getDelayedCalls
