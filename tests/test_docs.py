@@ -10,6 +10,7 @@ import runpy
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -423,6 +424,30 @@ class ExampleTests(SynchronousTestCase):
             self.assertEqual(client.recv(100), b"")
         self.assertEqual(server.end(), 0)
         self.assertIn("drained 1 connections", server.log)
+
+    def test_drainBegins(self) -> None:
+        """
+        A poll is answered when the drain begins.
+        """
+        server = self.start("drain-begins")
+        client = connect(int(server.wait(PORT)[1]))
+        time.sleep(0.2)
+        server.terminate()
+        self.assertEqual(receiveAll([client]), [(b"nothing new, ask again\r\n", "FIN")])
+        self.assertEqual(server.end(), 0)
+        self.assertIn("drained 1 connections", server.log)
+
+    def test_stopFirst(self) -> None:
+        """
+        A service that ends its connections when it is stopped is asked at once.
+        """
+        server = self.start("stop-first", twistd=True)
+        client = connect(int(server.wait(PORT)[1]))
+        self.assertEqual(client.recv(100), b"tick\n")
+        server.terminate()
+        self.assertEqual(receiveAll([client]), [(b"that was all\n", "FIN")])
+        self.assertEqual(server.end(), 0)
+        self.assertNotIn("is reached", server.log)
 
     def test_tlsServer(self) -> None:
         """

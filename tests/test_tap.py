@@ -153,6 +153,12 @@ class OptionTests(SynchronousTestCase):
             ("--flush-timeout=-1", f"--flush-timeout=-1.0: {seconds}"),
             ("--work-timeout=inf", f"--work-timeout=inf: {seconds}"),
             ("--half-close-idle=1s", f"--half-close-idle='1s': {seconds}"),
+            ("--drain-timeout=soon", f"--drain-timeout='soon': {seconds}"),
+            ("--readiness-delay=soon", f"--readiness-delay='soon': {seconds}"),
+            (
+                "--readiness-delay=none",
+                "--readiness-delay='none': must be a number of seconds, 0 or more",
+            ),
             (
                 "--linger-bytes=1.5",
                 "--linger-bytes='1.5': must be a whole number of bytes, 0 or more,"

@@ -8,13 +8,20 @@ from .connection.wrapping import TerminatingFactory, TerminationMixin
 from .drain.report import DrainReport
 from .drain.service import DrainingService
 from .endpoints import TerminatingClientEndpoint, TerminatingServerEndpoint
-from .interfaces import IDrainable, IHold, ITerminableTransport, ITerminationListener
+from .interfaces import (
+    IDrainable,
+    IDrainListener,
+    IHold,
+    ITerminableTransport,
+    ITerminationListener,
+)
 from .policy import TerminationPolicy
 from .status.monitor import Monitor
 
 __all__ = [
     "DrainReport",
     "DrainingService",
+    "IDrainListener",
     "IDrainable",
     "IHold",
     "ITerminableTransport",

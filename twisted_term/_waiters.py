@@ -1,5 +1,5 @@
 """
-Telling several callers of one end.
+Telling several callers of one event.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ class Waiters(Generic[_T]):
     before or after.
     """
 
-    _waiting: Optional[list[Deferred[_T]]]
+    # A dict keeps the order, and forgets one that is cancelled at once.
+    _waiting: Optional[dict[Deferred[_T], None]]
 
     def __init__(self) -> None:
-        self._waiting = []
+        self._waiting = {}
 
     @property
     def fired(self) -> bool:
@@ -31,22 +32,28 @@ class Waiters(Generic[_T]):
 
     def wait(self) -> Deferred[_T]:
         """
-        @return: a Deferred of the result; a new one for each call.
+        @return: a Deferred of the result; a new one for each call.  One that
+            is cancelled is forgotten.
         """
         if self._waiting is None:
             return succeed(self._result)
-        done: Deferred[_T] = Deferred()
-        self._waiting.append(done)
+        done: Deferred[_T] = Deferred(self._forget)
+        self._waiting[done] = None
         return done
+
+    def _forget(self, done: Deferred[_T]) -> None:
+        if self._waiting is not None:
+            self._waiting.pop(done, None)
 
     def fire(self, result: _T) -> None:
         """
         Here it is.
         """
-        waiting, self._waiting = self._waiting or [], None
+        waiting, self._waiting = self._waiting or {}, None
         self._result = result
         for done in waiting:
-            done.callback(result)
+            if not done.called:  # cancelled by one that was told before it
+                done.callback(result)
 
 
 __all__ = ["Waiters"]

@@ -15,10 +15,11 @@ from twisted.internet.interfaces import (
 )
 from zope.interface import implementer
 
+from ._checks import checkEndpoint, checkFactory, checkPolicy
 from .connection.beneath import prepare
 from .connection.wrapping import TerminatingFactory, handOut
 from .drain.drainer import DRAIN_TIMEOUT, Drainer, LiveFactory
-from .drain.signals import signalDrain
+from .drain.signals import drainAtShutdown, signalDrain
 from .policy import TerminationPolicy
 
 
@@ -29,8 +30,12 @@ class TerminatingServerEndpoint:
 
     Before the reactor stops, it stops listening and ends each connection when
     its work in flight is done; L{twisted_term.DrainingService} does the same,
-    and more, for a service that knows of it.  SIGTERM and SIGINT drain first
-    and then stop the reactor; a second one aborts at once.
+    and more, for a service that knows of it, and then its times count.  SIGTERM
+    and SIGINT drain first and then stop the reactor; a second one, which is not
+    the first one passed on twice, aborts at once.
+
+    Under systemd the process says C{READY=1} when all such endpoints listen and
+    the reactor runs, and C{STOPPING=1} when it is about to end.
     """
 
     def __init__(
@@ -38,7 +43,9 @@ class TerminatingServerEndpoint:
         endpoint: Any,
         policy: Optional[TerminationPolicy] = None,
         drainTimeout: Optional[float] = DRAIN_TIMEOUT,
+        readinessDelay: float = 0.0,
         reactor: Any = None,
+        onSignal: bool = True,
     ) -> None:
         """
         @param policy: the limits of each connection; C{None} for those of a
@@ -46,20 +53,31 @@ class TerminatingServerEndpoint:
         @param drainTimeout: seconds after which connections that are left when
             the reactor stops are reset, and their unsent data is lost; C{None}
             for no limit but the policy.
+        @param readinessDelay: seconds from the begin of the drain, of which the
+            factory is told if it is an L{twisted_term.IDrainListener}, until
+            listening stops.
         @param reactor: whose stop is meant; C{None} for the global one.
+        @param onSignal: drain as soon as the signal comes, and stop the reactor
+            after that.  With C{False} the reactor stops at once, and the drain
+            runs beside whatever else runs before its shutdown.
         @raise ValueError: for a negative time.
+        @raise TypeError: for any other value that cannot be what it is named.
         """
         if reactor is None:
             from twisted.internet import reactor
+        checkEndpoint(endpoint, "listen", "serverFromString")
+        checkPolicy(policy)
         self.endpoint = endpoint
         self.policy = policy
         self.drainTimeout = drainTimeout
+        self.readinessDelay = readinessDelay
+        self.onSignal = onSignal
         self._reactor = reactor
-        self._drainer()  # checks the time
+        self._drainer()  # checks the times
         prepare()
 
     def _drainer(self) -> Drainer:
-        return Drainer(self._reactor, self.drainTimeout)
+        return Drainer(self._reactor, self.drainTimeout, self.readinessDelay)
 
     def listen(self, factory: Any) -> Deferred[Any]:
         """
@@ -67,7 +85,9 @@ class TerminatingServerEndpoint:
 
         @return: a Deferred of the listening port.  Its C{stopListening}
             accepts what the kernel has established, and resets nobody.
+        @raise TypeError: for what is no factory.
         """
+        checkFactory(factory)
         if isinstance(self.endpoint, TerminatingServerEndpoint):
             return self.endpoint.listen(factory)
         if isinstance(factory, LiveFactory):  # a service drains it
@@ -76,32 +96,15 @@ class TerminatingServerEndpoint:
         listening: Deferred[Any] = self.endpoint.listen(
             drainer.wrap(factory, self.policy)
         )
-        return listening.addCallback(self._listens, drainer)
+        listening.addCallback(self._listens, drainer)
+        if IReactorCore.providedBy(self._reactor):
+            drainAtShutdown(self._reactor, drainer, self.onSignal)
+            signalDrain(self._reactor).process.awaits(listening)
+        return listening
 
     def _listens(self, port: Any, drainer: Drainer) -> Any:
         # stdio: has a connection, and no port.
-        hasPort = IListeningPort.providedBy(port)
-        careful = drainer.listens(port) if hasPort else port
-        if IReactorCore.providedBy(self._reactor):
-            _drainAtShutdown(self._reactor, drainer)
-        return careful
-
-
-def _drainAtShutdown(reactor: Any, drainer: Drainer) -> None:
-    """
-    Drain when the reactor stops, unless the port has been closed, and all its
-    connections have ended, before.
-    """
-    signals = signalDrain(reactor)
-    signals.add(drainer)
-    trigger = reactor.addSystemEventTrigger("before", "shutdown", drainer.drain)
-
-    def forget() -> None:
-        signals.remove(drainer)
-        if not drainer.draining:
-            reactor.removeSystemEventTrigger(trigger)
-
-    drainer.whenIdle(forget)
+        return drainer.listens(port) if IListeningPort.providedBy(port) else port
 
 
 @implementer(IStreamClientEndpoint)
@@ -111,6 +114,13 @@ class TerminatingClientEndpoint:
     """
 
     def __init__(self, endpoint: Any, policy: Optional[TerminationPolicy] = None):
+        """
+        @param policy: the limits; C{None} for those of a wrapping endpoint, or
+            else the defaults.
+        @raise TypeError: for what is no endpoint, or no policy.
+        """
+        checkEndpoint(endpoint, "connect", "clientFromString")
+        checkPolicy(policy)
         self.endpoint = endpoint
         self.policy = policy
         prepare()
@@ -120,7 +130,9 @@ class TerminatingClientEndpoint:
         Connect with a wrapped factory.
 
         @return: a Deferred of the protocol that C{factory} built.
+        @raise TypeError: for what is no factory.
         """
+        checkFactory(factory)
         if isinstance(self.endpoint, TerminatingClientEndpoint):
             return self.endpoint.connect(factory)
         wrapped = TerminatingFactory(factory, self.policy)

@@ -136,4 +136,32 @@ class IDrainable(Interface):
         """
 
 
-__all__ = ["IDrainable", "IHold", "ITerminableTransport", "ITerminationListener"]
+class IDrainListener(Interface):
+    """
+    A factory that wants to know when its server is drained.  It is found where
+    it is given to a L{twisted_term.DrainingService}, to
+    L{twisted_term.TerminatingServerEndpoint} or behind C{term:}, also inside of
+    a L{twisted.protocols.policies.WrappingFactory}.
+    """
+
+    def servingBegins() -> None:
+        """
+        Called when the server is about to listen: at first, and when a service
+        that was drained is started again.
+        """
+
+    def drainBegins() -> None:
+        """
+        Called once when a drain begins, before anything else happens and before
+        C{readinessDelay}.  New connections may still be made, and requests on
+        those that are there may still come.  An exception is logged.
+        """
+
+
+__all__ = [
+    "IDrainListener",
+    "IDrainable",
+    "IHold",
+    "ITerminableTransport",
+    "ITerminationListener",
+]

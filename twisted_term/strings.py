@@ -3,9 +3,10 @@ Endpoint strings: C{term:} before any other description.
 
 The grammar is Twisted's own.  After C{term:} comes the inner description, and
 anywhere among its C{name=value} arguments the names of
-L{twisted_term.TerminationPolicy}, and for a server C{drainTimeout}:
-C{term:tcp:8080:lingerTime=10}.  All else
-belongs to the inner endpoint, its escapes (C{\\:}, C{\\=}, C{\\\\}) included.
+L{twisted_term.TerminationPolicy}, and for a server those of the drain,
+C{drainTimeout}, C{readinessDelay} and C{onSignal}:
+C{term:tcp:8080:lingerTime=10}.  All else belongs to the inner endpoint, its
+escapes (C{\\:}, C{\\=}, C{\\\\}) included.
 """
 
 from __future__ import annotations
@@ -20,12 +21,35 @@ from twisted.internet.interfaces import (
 from twisted.plugin import IPlugin
 from zope.interface import implementer
 
-from .drain.drainer import DRAIN_TIMEOUT
 from .endpoints import TerminatingClientEndpoint, TerminatingServerEndpoint
 from .policy import TerminationPolicy, parseLimit, policyOptions
 
-_DRAIN = "drainTimeout"
-_OPTIONS = (*policyOptions, _DRAIN)
+
+def _yesOrNo(name: str, text: str) -> bool:
+    if text not in ("yes", "no"):
+        raise ValueError(f"{name}={text!r}: must be yes or no")
+    return text == "yes"
+
+
+def parseSeconds(name: str, text: str) -> float:
+    """
+    Read a time that has to be given, such as C{"10"} or C{"0.5"}.
+
+    @raise ValueError: naming the option, its value and what is allowed.
+    """
+    seconds = parseLimit(name, text)
+    if seconds is None:
+        raise ValueError(f"{name}={text!r}: must be a number of seconds, 0 or more")
+    return seconds
+
+
+#: The options of a server's drain, and how each is read.
+_DRAIN: dict[str, Callable[[str, str], Any]] = {
+    "drainTimeout": parseLimit,
+    "readinessDelay": parseSeconds,
+    "onSignal": _yesOrNo,
+}
+_OPTIONS = (*policyOptions, *_DRAIN)
 
 
 def quote(argument: str) -> str:
@@ -72,7 +96,7 @@ def build(fromString: Callable[[Any, str], Any], reactor: Any, inner: str) -> An
         problem = " ".join(str(error).split())
         if isinstance(error, TypeError):
             problem += f"; term: takes {', '.join(_OPTIONS)}"
-        raise ValueError(f"{inner!r}: {problem}") from error
+        raise ValueError(f"{inner!r}: {problem}") from None
 
 
 @implementer(
@@ -94,13 +118,14 @@ class TermParser:
         @raise ValueError: for a wrong option.
         """
         inner, ours = split(args, kwargs)
-        drainTimeout = (
-            parseLimit(_DRAIN, ours.pop(_DRAIN)) if _DRAIN in ours else DRAIN_TIMEOUT
-        )
+        drain = {
+            name: read(name, ours.pop(name))
+            for name, read in _DRAIN.items()
+            if name in ours
+        }
         policy = TerminationPolicy.fromStrings(**ours)
-        return TerminatingServerEndpoint(
-            build(serverFromString, reactor, inner), policy, drainTimeout, reactor
-        )
+        endpoint = build(serverFromString, reactor, inner)
+        return TerminatingServerEndpoint(endpoint, policy, reactor=reactor, **drain)
 
     def parseStreamClient(
         self, reactor: Any, *args: Any, **kwargs: Any
@@ -109,12 +134,13 @@ class TermParser:
         @raise ValueError: for a wrong option.
         """
         inner, ours = split(args, kwargs)
-        if _DRAIN in ours:
-            raise ValueError(f"{_DRAIN}={ours[_DRAIN]!r}: a client is not drained")
+        for name in _DRAIN:
+            if name in ours:
+                raise ValueError(f"{name}={ours[name]!r}: a client is not drained")
         policy = TerminationPolicy.fromStrings(**ours)
         return TerminatingClientEndpoint(
             build(clientFromString, reactor, inner), policy
         )
 
 
-__all__ = ["TermParser", "build", "quote", "split"]
+__all__ = ["TermParser", "build", "parseSeconds", "quote", "split"]

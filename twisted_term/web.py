@@ -18,7 +18,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import Site
 from zope.interface import implementer
 
-from .interfaces import IDrainable
+from .interfaces import IDrainable, IDrainListener
 
 # GOAWAY (RFC 9113, 6.8): nine bytes of frame header, the last stream and an
 # error code, NO_ERROR.
@@ -98,23 +98,34 @@ def _goAway(transport: Any, last: int) -> None:
     transport.write(_GOAWAY.pack(0, 8, 7, 0, 0, last, 0))
 
 
-@implementer(IDrainable)
+@implementer(IDrainable, IDrainListener)
 class DrainingSite(Site):
     """
     A C{Site} that says whether it is drained, by a
     L{twisted_term.DrainingService} or behind C{term:}, so that a resource can
     tell.  Any C{Site} is drained in the same way.
 
-    @ivar draining: has a drain begun?
+    @ivar draining: has a drain begun?  C{readinessDelay} is part of it.
     """
 
     draining = False
+
+    def servingBegins(self) -> None:
+        """
+        See L{IDrainListener.servingBegins}.
+        """
+        self.draining = False
+
+    def drainBegins(self) -> None:
+        """
+        See L{IDrainListener.drainBegins}.
+        """
+        self.draining = True
 
     def drain(self, transport: Any) -> None:
         """
         See L{IDrainable.drain} and L{drainRequests}.
         """
-        self.draining = True
         if not drainRequests(transport):
             transport.loseConnection()
 

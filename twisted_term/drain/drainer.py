@@ -5,31 +5,35 @@ The drain: from the live connections of some listeners to a report.
 from __future__ import annotations
 
 import sys
-from collections import Counter
+from enum import IntEnum, auto
+from operator import methodcaller
 from typing import Any, Callable, Optional
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
+from twisted.protocols.policies import WrappingFactory
 
+from .._checks import checkSeconds
 from .._waiters import Waiters
 from ..connection.report import Termination
 from ..connection.wrapping import TerminatingFactory
-from ..interfaces import IDrainable
+from ..interfaces import IDrainable, IDrainListener
 from ..policy import TerminationPolicy
 from .port import CarefulPort
+from .progress import Progress
 from .report import DrainReport, Tally
-from .systemd import notify
 
 _log = Logger()
 
 #: Seconds; fits into the 30 seconds that Kubernetes gives a pod.
 DRAIN_TIMEOUT = 25.0
-#: Microseconds that systemd is asked for while the drain makes progress.
-_EXTENSION = 10_000_000
 #: A connection is new for so long (seconds), and its first request may still be
 #: on its way: it is not ended before that.
 _NEW = 0.5
+#: So long (seconds) the drain waits for the end of what has been reset, which is
+#: otherwise a matter of a turn of the reactor.
+_GRACE = 1.0
 
 
 class LiveFactory(TerminatingFactory):
@@ -74,14 +78,29 @@ def endRequests(transport: Any) -> bool:
     return drainRequests(transport)
 
 
+_lose = methodcaller("loseConnection")
+_reset = methodcaller("abortConnection")
+
+
+class Phase(IntEnum):
+    """
+    How far a drain has come, in this order; phases may be left out.  A connection
+    that comes when all is over, of an endpoint that was late, begins with CLOSING
+    again.
+    """
+
+    SERVING = auto()  #: no drain has begun
+    DELAYED = auto()  #: C{readinessDelay}: listening goes on
+    CLOSING = auto()  #: listening has stopped; what has arrived is read
+    ENDING = auto()  #: each connection ends when its work is done
+    RESETTING = auto()  #: what is left is reset
+    DRAINED = auto()  #: the report is out
+
+
 class Drainer:
     """
     Knows the live connections of its listeners, and drains them, once.
-
-    @ivar draining: has the drain begun?
     """
-
-    draining = False
 
     def __init__(
         self, clock: IReactorTime, timeout: Optional[float], delay: float = 0.0
@@ -90,25 +109,55 @@ class Drainer:
         @param timeout: seconds after which a drain resets what is left.
         @param delay: seconds from the begin of the drain until listening stops.
         @raise ValueError: for a negative time.
+        @raise TypeError: for a time that is no number.
         """
-        for name, value in (("drainTimeout", timeout), ("readinessDelay", delay)):
-            if value is not None and not value >= 0:
-                raise ValueError(f"{name}={value!r}: must be 0 seconds or more")
+        checkSeconds("drainTimeout", timeout, unlimited=True)
+        checkSeconds("readinessDelay", delay)
         self._clock = clock
         self._timeout = timeout
         self._delay = delay
-        self._live: dict[Any, tuple[Callable[[Any], None], float]] = {}
+        self._phase = Phase.SERVING
+        # Those that are not told to end yet, oldest first: how to end them, and
+        # since when they live.
+        self._open: dict[Any, tuple[Callable[[Any], None], float]] = {}
+        self._ending: set[Any] = set()
         self._ports: list[CarefulPort] = []
+        self._listeners: list[IDrainListener] = []
         self._calls: list[IDelayedCall] = []
+        self._begun: Waiters[None] = Waiters()
         self._report: Waiters[DrainReport] = Waiters()
-        self._tally: Optional[Tally] = None
-        self._stopping = self._ending = False
-        self._idle: Callable[[], object] = lambda: None
+        self._progress = Progress()
+        self._inUse = False
+        self._tellInUse: Callable[[bool], object] = lambda inUse: None
+
+    @property
+    def draining(self) -> bool:
+        """
+        Has the drain begun?
+        """
+        return self._phase is not Phase.SERVING
+
+    @property
+    def ports(self) -> list[CarefulPort]:
+        """
+        The ports that listen.
+        """
+        return [port for port in self._ports if not port.stopping]
+
+    @property
+    def _live(self) -> list[Any]:
+        return [*self._open, *self._ending]
+
+    # What is drained.
 
     def wrap(self, factory: Any, policy: Optional[TerminationPolicy]) -> LiveFactory:
         """
-        Make a factory whose connections are drained.
+        Make a factory whose connections are drained.  C{factory}, and any that
+        it is wrapped around, is told if it is an L{IDrainListener}.
         """
+        for listener in _listeners(factory):
+            self._listeners.append(listener)
+            listener.servingBegins()
         return LiveFactory(self, factory, policy)
 
     def listens(self, port: Any) -> CarefulPort:
@@ -117,27 +166,38 @@ class Drainer:
 
         @return: the port for its owner.
         """
-        careful = CarefulPort(port, self._changed)
+        careful = CarefulPort(port, self._portChanged)
         self._ports.append(careful)
-        if self._stopping:  # too late
-            careful.stopListening()
+        self._portChanged(careful)
         return careful
 
     def connected(self, transport: Any, end: Callable[[Any], None]) -> None:
         """
         A connection is made; C{end} ends it when its work is done.
         """
-        self._live[transport] = end, self._clock.seconds()
+        self._open[transport] = end, self._clock.seconds()
         transport.whenTerminated().addCallback(self._ended, transport)
-        if self._ending:
-            self._endOne(transport)
+        self._use(True)
+        if self._phase is Phase.ENDING and len(self._open) == 1:
+            self._later(_NEW, self._endDue)
+        elif self._phase is Phase.RESETTING:
+            # In a turn of its own: the application is told of it first.
+            self._clock.callLater(0, _attempt, _reset, transport)
+        elif self._phase is Phase.DRAINED:
+            # Of an endpoint that has begun to listen since.
+            self._later(1.0, self._tick)
+            self._close()
 
-    def whenIdle(self, what: Callable[[], object]) -> None:
+    def whileInUse(self, tell: Callable[[bool], object]) -> None:
         """
-        Call C{what} once all ports are closed and all connections have ended,
-        by a drain or not.
+        Call C{tell} with C{True} once a port listens or a connection lives, and
+        with C{False} when none does any more, by a drain or not; and again.
         """
-        self._idle = what
+        self._tellInUse = tell
+        if self._inUse:
+            tell(True)
+
+    # The drain.
 
     def drain(self) -> Deferred[DrainReport]:
         """
@@ -146,102 +206,191 @@ class Drainer:
         @return: a Deferred of the report; a new one for each call.
         """
         if not self.draining:
-            self.draining = True
-            self._tally = Tally(self._clock.seconds())
-            self._remaining = len(self._live)
-            if self._live:
-                self._tick()
+            self._begin()
             if self._delay:
-                self._later(self._delay, self._stopListening)
+                self._later(self._delay, self._close)
             else:
-                self._stopListening()
+                self._close()
+            if self._open:
+                self._tick()
+            elif not self._report.fired:
+                self._later(1.0, self._tick)
         return self._report.wait()
 
     def abort(self) -> None:
         """
-        Reset the connections that are left; their unsent data is lost.
+        Stop listening now, and reset the connections that are left; their
+        unsent data is lost.
         """
-        for transport in list(self._live):
-            transport.abortConnection()
+        if not self.draining:
+            self._begin()
+        if self._phase < Phase.DRAINED:
+            self._cancelAll()
+            self._phase = Phase.RESETTING
+            # Whatever a reset meets with, the process is to end.
+            self._later(_GRACE, self._done)
+            self._stopListening()
+            for transport in self._live:
+                _attempt(_reset, transport)
+            self._changed()
 
-    def _later(self, seconds: Optional[float], what: Any) -> None:
-        if seconds is not None:
-            self._calls.append(self._clock.callLater(seconds, what))
+    def whenDraining(self) -> Deferred[None]:
+        """
+        @return: a Deferred that fires when the drain begins; a new one for each
+            call.
+        """
+        return self._begun.wait()
+
+    def _begin(self) -> None:
+        now = self._clock.seconds()
+        self._phase = Phase.DELAYED
+        self._tally = Tally(now)
+        self._closesAt = now + self._delay
+        for listener in self._listeners:
+            try:
+                listener.drainBegins()
+            except Exception:  # an application's
+                _log.failure("{listener} failed", listener=repr(listener))
+        # Here each connection is told too, once its transport has the method:
+        #     for transport in list(self._open):
+        #         transport.drainBegins()
+        self._begun.fire(None)
+
+    def _close(self) -> None:
+        self._phase = Phase.CLOSING
+        if self._timeout is not None:
+            self._resetsAt = self._clock.seconds() + self._timeout
+            self._later(self._timeout, self._expired)
+        # What has arrived is read first, a request perhaps.  A call that is due
+        # now may still come before the reactor's next look at its sockets; one
+        # that is made in that call does not.
+        self._later(0, lambda: self._later(0, self._startEnding))
+        self._stopListening()
+        self._changed()
 
     def _stopListening(self) -> None:
-        self._stopping = True
         for port in self._ports:
             port.stopListening()
-        self._changed()
-        if self._live:
-            self._later(self._timeout, self.abort)
-            # What has arrived is read first, a request perhaps.  A call that
-            # is due now may still come before the reactor's next look at its
-            # sockets; one that is made in that call does not.
-            self._later(0, lambda: self._later(0, self._endAll))
 
-    def _endAll(self) -> None:
-        self._ending = True
-        for transport in list(self._live):
-            self._endOne(transport)
+    def _startEnding(self) -> None:
+        self._phase = Phase.ENDING
+        self._endDue()
 
-    def _endOne(self, transport: Any) -> None:
-        if transport not in self._live:
-            return
-        end, made = self._live[transport]
-        left = made + _NEW - self._clock.seconds()
-        if left > 0:
-            self._later(left, lambda: self._endOne(transport))
-            return
-        try:
-            end(transport)
-        except Exception:  # an application's; the others are not to suffer
-            _log.failure("cannot drain {transport}", transport=transport)
-            transport.loseConnection()
+    def _endDue(self) -> None:
+        """
+        End all but those that are new: their turn comes later.
+        """
+        now = self._clock.seconds()
+        for transport, (end, made) in list(self._open.items()):
+            if 0 <= now - made < _NEW:  # less than nothing: the clock was set back
+                self._later(made + _NEW - now, self._endDue)
+                return  # those that follow are younger
+            if self._open.pop(transport, None) is not None:
+                self._ending.add(transport)
+                if not _attempt(end, transport):
+                    _attempt(_lose, transport)
+        if self._open:  # made meanwhile
+            self._later(_NEW, self._endDue)
+
+    def _expired(self) -> None:
+        assert self._timeout is not None
+        self._progress.expired(len(self._live), self._timeout)
+        self.abort()
+
+    # What has come to an end.
 
     def _ended(self, report: Termination, transport: Any) -> None:
-        del self._live[transport]
-        if self._tally is not None:
-            self._tally.add(transport.getPeer(), report, self._clock.seconds())
+        if self._open.pop(transport, None) is None:
+            self._ending.discard(transport)
+        if self._phase is not Phase.SERVING:
+            self._tally.add(transport, report, self._clock.seconds())
         self._changed()
+
+    def _portChanged(self, port: CarefulPort) -> None:
+        if port.stopped:
+            self._changed()
+            return
+        self._use(True)
+        if self._phase >= Phase.CLOSING:  # too late
+            port.stopListening()
 
     def _changed(self) -> None:
         """
         A connection has ended, or a port is closed: was it the last one?
         """
-        if self._live or not all(port.stopped for port in self._ports):
+        if self._open or self._ending:
             return
-        if self._stopping and not self._report.fired:
+        if not all(port.stopped for port in self._ports):
+            return
+        if Phase.CLOSING <= self._phase < Phase.DRAINED:
             self._done()
-        idle, self._idle = self._idle, lambda: None
-        idle()
+        self._use(False)
 
     def _done(self) -> None:
-        assert self._tally is not None
+        self._cancelAll()
+        self._phase = Phase.DRAINED
+        report = self._tally.report(len(self._live), self._clock.seconds())
+        self._progress.done(report)
+        if not self._report.fired:
+            self._report.fire(report)
+
+    def _use(self, inUse: bool) -> None:
+        if inUse is not self._inUse:
+            self._inUse = inUse
+            self._tellInUse(inUse)
+
+    # Time.
+
+    def _later(self, seconds: float, what: Callable[[], object]) -> None:
+        self._calls = [call for call in self._calls if call.active()]
+        self._calls.append(self._clock.callLater(seconds, what))
+
+    def _cancelAll(self) -> None:
         for call in self._calls:
             if call.active():
                 call.cancel()
-        report = self._tally.report(self._clock.seconds())
-        _log.info("{report}", report=report)
-        self._report.fire(report)
+        self._calls = []
 
     def _tick(self) -> None:
         """
         Once a second: say how far it has come.
         """
-        count = len(self._live)
-        if count < self._remaining:
-            notify(EXTEND_TIMEOUT_USEC=_EXTENSION)
-        self._remaining = count
-        notify(STATUS=f"draining, {count} connections left")
-        states = Counter(transport.state.value for transport in self._live)
-        _log.info(
-            "draining, {count} connections left{states}",
-            count=count,
-            states="".join(f", {n} {state}" for state, n in sorted(states.items())),
+        now = self._clock.seconds()
+        delayed = self._phase is Phase.DELAYED
+        limited = self._timeout is not None and not delayed
+        self._progress.tell(
+            self._live,
+            self._tally.ended,
+            self._closesAt - now if delayed else None,
+            self._resetsAt - now if limited else None,
         )
-        self._calls = [call for call in self._calls if call.active()]
         self._later(1.0, self._tick)
+
+
+def _attempt(what: Callable[[Any], object], transport: Any) -> bool:
+    """
+    Do it to one connection.  Whatever that meets with, an application's fault
+    perhaps, or a socket that somebody has closed, the others are not to suffer.
+    """
+    try:
+        what(transport)
+    except Exception:
+        _log.failure(
+            "{what} of {transport} failed", what=repr(what), transport=repr(transport)
+        )
+        return False
+    return True
+
+
+def _listeners(factory: Any) -> list[IDrainListener]:
+    found = []
+    while True:
+        listener = IDrainListener(factory, None)
+        if listener is not None:
+            found.append(listener)
+        if not isinstance(factory, WrappingFactory):
+            return found
+        factory = factory.wrappedFactory
 
 
 __all__ = ["DRAIN_TIMEOUT", "Drainer", "LiveFactory", "endRequests"]

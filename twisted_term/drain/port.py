@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import math
 import select
 import socket
 import struct
@@ -29,8 +30,13 @@ from zope.interface import directlyProvides, providedBy
 from .._waiters import Waiters
 from ..connection.beneath.kernel import isTCP
 
-#: At most so many rounds of accepting, of which each takes what there is.
-_ROUNDS = 1000
+#: At most so many are accepted where the kernel does not tell how many wait.  It
+#: is the default of net.core.somaxconn, which bounds each queue (listen(2)).
+_MOST = 4096
+# struct tcp_info, include/uapi/linux/tcp.h: of a listening socket, the u32 at 24,
+# tcpi_unacked, is the length of its queue (tcp_get_info, net/ipv4/tcp.c).
+_LISTENING = 10  # TCP_LISTEN, include/net/tcp_states.h
+_QUEUED = struct.Struct("=B23xI")
 _SO_ATTACH_FILTER = 26  # include/uapi/asm-generic/socket.h
 # Classic BPF on the TCP header (C{tcp_filter}, net/ipv4/tcp_ipv4.c): drop what
 # has SYN and no ACK, let the rest pass, so that handshakes are completed.
@@ -51,17 +57,36 @@ def acceptQueued(port: Any) -> None:
     skt = getattr(port, "socket", None)
     if not isinstance(skt, socket.socket) or not IReadDescriptor.providedBy(port):
         return
+    if skt.fileno() < 0:  # somebody has closed it
+        return
     # One that was handed to us (systemd, adoptStreamPort) has no port number of
     # its own: L{twisted.internet.tcp.Port}'s C{port} is None.  Somebody else may
     # go on listening with it, and a filter would stay.
-    if isTCP(skt) and getattr(port, "port", None) is not None:
-        _refuseNew(skt)
+    own = isTCP(skt) and getattr(port, "port", None) is not None
+    # With the filter the queue ends of itself, and handshakes that were under
+    # way are completed in the meantime.
+    most = math.inf if own and _refuseNew(skt) else _queued(skt)
     waiting = select.poll()
     waiting.register(skt, select.POLLIN)
-    for _ in range(_ROUNDS):
-        if not waiting.poll(0):
-            break
+    accepted = 0
+    while accepted < most and waiting.poll(0):
+        # Of Twisted's: so many in one doRead(), which sets it anew.
+        port.numberAccepts = 1  # type: ignore[attr-defined]
         port.doRead()
+        accepted += 1
+
+
+def _queued(skt: socket.socket) -> int:
+    """
+    How many connections wait in the queue of a listening socket, or as many as
+    there can be.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        info = skt.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _QUEUED.size)
+        state, queued = _QUEUED.unpack(info)
+        if state == _LISTENING:
+            return queued
+    return _MOST
 
 
 class CarefulPort:
@@ -71,12 +96,13 @@ class CarefulPort:
     wrapped port provides, and passes on all else.
     """
 
-    def __init__(self, port: Any, stopped: Callable[[], object]) -> None:
+    def __init__(self, port: Any, changed: Callable[[CarefulPort], object]) -> None:
         """
-        @param stopped: called when the port is closed.
+        @param changed: called with this when the port is closed, and when it
+            listens again.
         """
         self._port = port
-        self._tell = stopped
+        self._changed = changed
         self._stopped: Optional[Waiters[Any]] = None
         directlyProvides(self, providedBy(port))
 
@@ -88,9 +114,12 @@ class CarefulPort:
     def startListening(self) -> None:
         """
         Listen again.
+
+        @raise twisted.internet.error.CannotListenError: if that cannot be.
         """
-        self._stopped = None
         self._port.startListening()
+        self._stopped = None
+        self._changed(self)
 
     def stopListening(self) -> Deferred[Any]:
         """
@@ -100,12 +129,21 @@ class CarefulPort:
             each call.
         """
         if self._stopped is None:
-            self._stopped = Waiters()
+            stopped: Waiters[Any] = Waiters()
+            self._stopped = stopped
             acceptQueued(self._port)
-            maybeDeferred(self._port.stopListening).addBoth(self._isStopped)
+            stopping = maybeDeferred(self._port.stopListening)
+            stopping.addBoth(self._isStopped, stopped)
         return self._stopped.wait()
 
     loseConnection = stopListening
+
+    @property
+    def stopping(self) -> bool:
+        """
+        Has it been told to stop?
+        """
+        return self._stopped is not None
 
     @property
     def stopped(self) -> bool:
@@ -114,21 +152,27 @@ class CarefulPort:
         """
         return self._stopped is not None and self._stopped.fired
 
-    def _isStopped(self, result: Any) -> None:
-        assert self._stopped is not None
-        self._stopped.fire(result)
-        self._tell()
+    def _isStopped(self, result: Any, stopped: Waiters[Any]) -> None:
+        stopped.fire(result)
+        self._changed(self)
 
 
-def _refuseNew(skt: socket.socket) -> None:
+def _refuseNew(skt: socket.socket) -> bool:
+    """
+    Drop SYNs that come from now on.
+
+    @return: C{False} where that cannot be.
+    """
     if not sys.platform.startswith("linux"):
-        return
+        return False
     code = b"".join(struct.pack("HBBI", *line) for line in _DROP_SYN)
     buffer = ctypes.create_string_buffer(code)
     program = struct.pack("HP", len(_DROP_SYN), ctypes.addressof(buffer))
-    # Where a filter is locked, or not allowed, the gap stays.
-    with contextlib.suppress(OSError):
+    try:
         skt.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+    except OSError:  # locked, or not allowed: the gap stays
+        return False
+    return True
 
 
 __all__ = ["CarefulPort", "acceptQueued"]

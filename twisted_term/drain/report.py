@@ -23,6 +23,8 @@ class DrainReport:
     @ivar seconds: seconds from the begin of the drain to its end.
     @ivar slowest: the peer that was last, and the seconds it took; C{None} if
         there was no connection.
+    @ivar left: how many have not ended, although they were reset.  The drain
+        does not wait for them.
     """
 
     outcomes: Mapping[Outcome, int]
@@ -30,6 +32,7 @@ class DrainReport:
     bytesUnacknowledged: int
     seconds: float
     slowest: Optional[tuple[Any, float]]
+    left: int = 0
 
     def __str__(self) -> str:
         counts = [
@@ -45,43 +48,64 @@ class DrainReport:
                 f"{self.undelivered} NOT delivered"
                 f" ({self.bytesUnacknowledged} bytes unacknowledged)"
             )
+        if self.left:
+            parts.append(f"{self.left} did NOT end, although they were reset")
         if self.slowest is not None:
             peer, seconds = self.slowest
-            parts.append(f"slowest {peer} {seconds:.3f} s")
+            parts.append(f"slowest {_address(peer)} {seconds:.3f} s")
         return "; ".join(part for part in parts if part)
+
+
+def _address(peer: Any) -> str:
+    host, port = getattr(peer, "host", None), getattr(peer, "port", None)
+    if host is None or port is None:
+        return str(peer)
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 class Tally:
     """
     Counts terminations, for a L{DrainReport}.
+
+    @ivar ended: how many there have been.
     """
+
+    ended = 0
+    _undelivered = 0
+    _bytes = 0
+    _last: Optional[tuple[Any, float]] = None
 
     def __init__(self, start: float) -> None:
         self._start = start
         self._outcomes: dict[Outcome, int] = {}
-        self._undelivered = 0
-        self._bytes = 0
-        self._slowest: Optional[tuple[Any, float]] = None
 
-    def add(self, peer: Any, report: Termination, now: float) -> None:
+    def add(self, transport: Any, report: Termination, now: float) -> None:
         """
         Count one connection that has ended now.
         """
+        self.ended += 1
         self._outcomes[report.outcome] = self._outcomes.get(report.outcome, 0) + 1
         self._undelivered += report.delivered is False
         self._bytes += report.bytesUnacknowledged or 0
-        self._slowest = peer, now - self._start
+        self._last = transport, now
 
-    def report(self, now: float) -> DrainReport:
+    def report(self, left: int, now: float) -> DrainReport:
         """
         What has been counted.
+
+        @param left: how many have not ended.
         """
+        slowest = None
+        if self._last is not None:
+            transport, ended = self._last
+            slowest = transport.getPeer(), ended - self._start
         return DrainReport(
-            outcomes=self._outcomes,
+            outcomes=dict(self._outcomes),
             undelivered=self._undelivered,
             bytesUnacknowledged=self._bytes,
             seconds=now - self._start,
-            slowest=self._slowest,
+            slowest=slowest,
+            left=left,
         )
 
 

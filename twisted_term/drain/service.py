@@ -4,13 +4,15 @@ Stopping a server without losing what it has begun.
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import Any, Optional, cast
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from .._checks import checkEndpoint, checkFactory, checkPolicy
 from ..connection.beneath import prepare
 from ..policy import TerminationPolicy
 from .drainer import DRAIN_TIMEOUT, Drainer
@@ -30,11 +32,13 @@ class DrainingService(Service):
 
     While it runs under a reactor that handles signals, SIGTERM and SIGINT
     drain, and then stop the reactor: whatever else the process needs to answer
-    is there until then.  A second one aborts at once.
+    is there until then.  A second one, which is not the first one passed on
+    twice, stops listening and aborts at once.
 
-    Under systemd it says C{READY=1} when all endpoints listen, and
-    C{STOPPING=1}, C{STATUS=} and C{EXTEND_TIMEOUT_USEC=} (while connections
-    go on ending) from then on, see sd_notify(3).
+    Under systemd the process says C{READY=1} when all endpoints listen and the
+    reactor runs, C{STOPPING=1} when it is about to end, and in a drain
+    C{STATUS=} and, while connections go on ending, C{EXTEND_TIMEOUT_USEC=}; see
+    sd_notify(3).
     """
 
     def __init__(
@@ -49,7 +53,8 @@ class DrainingService(Service):
     ) -> None:
         """
         @param endpoint: an C{IStreamServerEndpoint}.
-        @param factory: the factory of the protocols; it need not be wrapped.
+        @param factory: the factory of the protocols; it need not be wrapped.  It
+            is told of the drain if it is an L{twisted_term.IDrainListener}.
         @param policy: the limits of each connection; C{None} for those of the
             endpoint, or else the defaults.
         @param drainTimeout: seconds after which a drain resets what is left,
@@ -58,17 +63,22 @@ class DrainingService(Service):
         @param readinessDelay: seconds from the begin of a drain, when
             C{draining} is true already, until listening stops: the time that
             a load balancer needs to take notice.
-        @param onSignal: drain as soon as the signal comes.  C{False} is for what
-            serves until all else has drained, such as a status page: it drains
-            when the service is stopped, and has no part in C{READY}.
+        @param onSignal: drain as soon as the signal comes, and stop the reactor
+            after that.  With C{False} the reactor stops at once, and it drains
+            when it is stopped with the other services: for what serves until
+            all else has drained, such as a status page, and for applications
+            that close their own connections when they are stopped.
         @raise ValueError: for a negative time.
+        @raise TypeError: for any other value that cannot be what it is named.
         """
         if reactor is None:
             from twisted.internet import reactor
+        checkPolicy(policy)
         self._reactor = reactor
         self._times = drainTimeout, readinessDelay
         self._policy = policy
-        self._signals = signalDrain(reactor) if onSignal else None
+        self._onSignal = onSignal
+        self._signals = signalDrain(reactor)
         self._drainer = Drainer(reactor, *self._times)
         self._endpoints: list[tuple[Any, Any]] = []
         self._listening: list[Deferred[Any]] = []
@@ -82,10 +92,22 @@ class DrainingService(Service):
         """
         return self._drainer.draining
 
+    @property
+    def ports(self) -> list[IListeningPort]:
+        """
+        The ports that it listens on, in the order in which they were opened;
+        none before it is started and after it has stopped listening.
+        """
+        return cast("list[IListeningPort]", self._drainer.ports)
+
     def addEndpoint(self, endpoint: Any, factory: Any) -> None:
         """
         Serve another endpoint too; call it before the service starts.
+
+        @raise TypeError: for what is no endpoint, or no factory.
         """
+        checkEndpoint(endpoint, "listen", "serverFromString")
+        checkFactory(factory)
         self._endpoints.append((endpoint, factory))
 
     def privilegedStartService(self) -> None:
@@ -97,11 +119,12 @@ class DrainingService(Service):
         """
         if self._drainer.draining:
             self._drainer = Drainer(self._reactor, *self._times)
+            notify(STATUS="")  # that of the drain is out of date
+        drainer = self._drainer
         for endpoint, factory in self._endpoints:
-            wrapped = self._drainer.wrap(factory, self._policy)
-            listening = endpoint.listen(wrapped)
+            listening = endpoint.listen(drainer.wrap(factory, self._policy))
             failed: list[Failure] = []
-            listening.addCallbacks(self._drainer.listens, failed.append)
+            listening.addCallbacks(drainer.listens, failed.append)
             if failed:
                 failed[0].raiseException()
             listening.addCallback(self._listens, failed)
@@ -119,27 +142,24 @@ class DrainingService(Service):
         super().startService()
         if not self._listening:
             self.privilegedStartService()
-        if self._signals is not None:
-            self._signals.add(self)
-            DeferredList(self._listening).addCallback(self._ready)
+        self._signals.add(self, self._onSignal)
+        ready: Deferred[None] = Deferred()
+        self._signals.process.awaits(ready)
+        DeferredList(self._listening).addCallback(self._ready, ready)
 
-    def _ready(self, results: list[tuple[bool, Any]]) -> None:
+    def _ready(self, results: list[tuple[bool, Any]], ready: Deferred[None]) -> None:
         if all(port is not None for _, port in results) and not self.draining:
-            notify(READY=1)
+            ready.callback(None)
 
     def stopService(self) -> Deferred[DrainReport]:
         """
         C{drain}.
         """
         super().stopService()
-        notify(STOPPING=1)
-        drained = self.drain()
-        drained.addBoth(self._uninstall)
-        return drained
+        return self.drain().addBoth(self._uninstall)
 
     def _uninstall(self, result: Any) -> Any:
-        if self._signals is not None:
-            self._signals.remove(self)
+        self._signals.remove(self)
         return result
 
     def drain(self) -> Deferred[DrainReport]:
@@ -154,10 +174,22 @@ class DrainingService(Service):
         self._listening = []
         return self._drainer.drain()
 
+    def whenDraining(self) -> Deferred[None]:
+        """
+        For an application that ends something itself, such as long polls, when
+        the server is drained.
+
+        @return: a Deferred that fires when a drain begins, before
+            C{readinessDelay}, or now if one has begun; a new one for each call.
+        """
+        return self._drainer.whenDraining()
+
     def abort(self) -> None:
         """
-        Reset the connections that are left; their unsent data is lost.
+        Stop listening now, and reset the connections that are left; their
+        unsent data is lost.
         """
+        self._listening = []
         self._drainer.abort()
 
 

@@ -1,23 +1,33 @@
 """
-SIGTERM and SIGINT: the first one drains, and then stops the reactor; the
-second one aborts.
+SIGTERM and SIGINT: the first one drains, and then stops the reactor; a second
+one aborts.
 """
 
 from __future__ import annotations
 
 import contextlib
 import signal
-from typing import Any, Protocol
-from weakref import WeakKeyDictionary
+from typing import Any, Optional, Protocol
+from weakref import WeakValueDictionary
 
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.error import ReactorNotRunning
 from twisted.internet.interfaces import IReactorCore
+from twisted.logger import Logger
 
-from .systemd import notify
+from .drainer import Drainer
+from .systemd import Process
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
-_drains: WeakKeyDictionary[Any, SignalDrain] = WeakKeyDictionary()
+#: A signal that comes so soon (seconds) after the first one is the same one:
+#: C{uv run}, npm and honcho pass on what the terminal or the supervisor has
+#: sent to the whole group already, within 0.3 seconds.
+_REPEAT = 0.4
+_log = Logger()
+# By the reactor's id, since a reactor that is a key would live for ever: it
+# refers to the value.  No other reactor gets the id while the value lives, since
+# that refers to the reactor.
+_drains: WeakValueDictionary[int, SignalDrain] = WeakValueDictionary()
 
 
 class Drained(Protocol):
@@ -35,31 +45,44 @@ class SignalDrain:
     whatever else runs before its shutdown, what the connections need to end
     well included, stops too.  They also make the process die of the signal
     after a clean stop.
+
+    @ivar process: tells systemd of the process that the reactor runs in.
     """
 
     def __init__(self, reactor: Any) -> None:
+        self.process = Process(reactor)
         self._reactor = reactor
-        self._drained: list[Drained] = []
+        self._drained: dict[Drained, bool] = {}
         self._previous: dict[int, Any] = {}
-        self._draining = False
+        self._since: Optional[float] = None
+        if IReactorCore.providedBy(reactor):
+            reactor.addSystemEventTrigger("before", "shutdown", self._shutsDown)
 
-    def add(self, drained: Drained) -> None:
+    def _shutsDown(self) -> None:
+        self.process.stops()
+
+    def add(self, drained: Drained, first: bool) -> None:
         """
         Drain C{drained} on a signal.  The handlers are replaced once the
         reactor has installed its own, if it does at all: in other cases
         signals are somebody else's.
+
+        @param first: drain it before the reactor is stopped.  With C{False}
+            its owner drains it when the reactor stops; a second signal aborts
+            that too.
         """
-        self._drained.append(drained)
+        self._drained[drained] = first
         if len(self._drained) == 1 and IReactorCore.providedBy(self._reactor):
             self._reactor.callWhenRunning(self._take)
+        if self._since is not None:  # too late to serve
+            self._drain(drained)
 
     def remove(self, drained: Drained) -> None:
         """
         Forget C{drained}; with the last one, put back what was there.
         """
-        if drained in self._drained:
-            self._drained.remove(drained)
-        if not self._drained and not self._draining:
+        self._drained.pop(drained, None)
+        if not self._drained and self._since is None:
             for number, previous in self._previous.items():
                 signal.signal(number, previous)
             self._previous = {}
@@ -72,18 +95,34 @@ class SignalDrain:
                 signal.signal(number, self._handle)
 
     def _handle(self, number: int, frame: object) -> None:
-        # In a signal handler nothing else may be touched.
-        self._reactor.callFromThread(self._received)
+        # In a signal handler nothing else may be touched.  The time is taken
+        # here: a busy reactor may hear of two signals in one turn.
+        self._reactor.callFromThread(self._received, self._reactor.seconds())
 
-    def _received(self) -> None:
-        if self._draining:
+    def _received(self, at: float) -> None:
+        if self._since is None:
+            self._since = at
+            self.process.stops()
+            draining = [
+                self._drain(drained)
+                for drained, first in self._drained.items()
+                if first
+            ]
+            DeferredList(draining).addCallback(self._stop)
+        elif not 0 <= at - self._since < _REPEAT:
             for drained in list(self._drained):
-                drained.abort()
-            return
-        self._draining = True
-        notify(STOPPING=1)
-        draining = [drained.drain() for drained in self._drained]
-        DeferredList(draining, consumeErrors=True).addCallback(self._stop)
+                try:
+                    drained.abort()
+                except Exception:  # the others are not to suffer
+                    _log.failure("cannot abort {drained}", drained=repr(drained))
+
+    def _drain(self, drained: Drained) -> Deferred[Any]:
+        draining = maybeDeferred(drained.drain)
+        return draining.addErrback(
+            lambda failure: _log.failure(
+                "cannot drain {drained}", failure, drained=repr(drained)
+            )
+        )
 
     def _stop(self, ignored: object) -> None:
         with contextlib.suppress(ReactorNotRunning):  # stopped by somebody else
@@ -92,12 +131,34 @@ class SignalDrain:
 
 def signalDrain(reactor: Any) -> SignalDrain:
     """
-    The one for C{reactor}, which several services share.
+    The one for C{reactor}, which several services share.  The reactor keeps
+    it, as what is to be called before its shutdown.
     """
-    found = _drains.get(reactor)
+    found = _drains.get(id(reactor))
     if found is None:
-        found = _drains[reactor] = SignalDrain(reactor)
+        found = _drains[id(reactor)] = SignalDrain(reactor)
     return found
 
 
-__all__ = ["Drained", "SignalDrain", "signalDrain"]
+def drainAtShutdown(reactor: Any, drainer: Drainer, onSignal: bool) -> None:
+    """
+    Drain when the reactor stops, and on a signal as L{SignalDrain.add} has it,
+    as long as C{drainer} has a port that listens or a connection that lives.
+    """
+    signals = signalDrain(reactor)
+    trigger: Any = None
+
+    def inUse(used: bool) -> None:
+        nonlocal trigger
+        if used:
+            signals.add(drainer, onSignal)
+            trigger = reactor.addSystemEventTrigger("before", "shutdown", drainer.drain)
+        else:
+            signals.remove(drainer)
+            if not drainer.draining:  # it may be what has been triggered
+                reactor.removeSystemEventTrigger(trigger)
+
+    drainer.whileInUse(inUse)
+
+
+__all__ = ["Drained", "SignalDrain", "drainAtShutdown", "signalDrain"]

@@ -6,8 +6,12 @@ from __future__ import annotations
 
 import os
 import socket
+from typing import Any
 
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorCore
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 _log = Logger()
 
@@ -29,7 +33,62 @@ def notify(**variables: object) -> None:
             skt.setblocking(False)
             skt.sendto(message.encode("utf-8"), address)
     except OSError as error:
-        _log.warn("NOTIFY_SOCKET={address!r}: {error}", address=address, error=error)
+        _log.warn(
+            "NOTIFY_SOCKET={address!r}: {error}", address=address, error=str(error)
+        )
 
 
-__all__ = ["notify"]
+class Process:
+    """
+    Tells systemd of the state of this process, each once: C{READY=1} when the
+    reactor runs and all that was to listen does, C{STOPPING=1} when the end
+    begins.
+    """
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self._awaited = self._listening = 0
+        self._ready = self._stopping = False
+
+    def awaits(self, listening: Deferred[Any]) -> None:
+        """
+        The process is not ready before C{listening} has fired.  One that fails
+        is not waited for, but something has to listen.
+        """
+        self._awaited += 1
+        listening.addCallbacks(self._listens, self._fails)
+
+    def stops(self) -> None:
+        """
+        The process is about to end.
+        """
+        if not self._stopping:
+            self._stopping = True
+            notify(STOPPING=1)
+
+    def _listens(self, port: Any) -> Any:
+        self._awaited -= 1
+        self._listening += 1
+        self._mayBeReady()
+        return port
+
+    def _fails(self, failure: Failure) -> Failure:
+        self._awaited -= 1
+        self._mayBeReady()
+        return failure
+
+    def _mayBeReady(self) -> None:
+        if IReactorCore.providedBy(self._reactor):
+            # Others may be about to listen before the reactor runs.
+            self._reactor.callWhenRunning(self._tellReady)
+        else:
+            self._tellReady()
+
+    def _tellReady(self) -> None:
+        done = self._ready or self._stopping
+        if self._listening and not self._awaited and not done:
+            self._ready = True
+            notify(READY=1)
+
+
+__all__ = ["Process", "notify"]

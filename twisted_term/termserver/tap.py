@@ -19,6 +19,7 @@ from ..drain.drainer import DRAIN_TIMEOUT
 from ..drain.service import DrainingService
 from ..policy import TerminationPolicy, parseLimit
 from ..status.monitor import Monitor
+from ..strings import parseSeconds
 from .demo import DemoFactory
 
 _DEFAULT_LISTEN = "tcp:8023:interface=127.0.0.1"
@@ -77,7 +78,8 @@ Try this; all bytes arrive, then the end, and the log says how it ended:
   printf 'PUSH 1000000\nWAIT 1\nCLOSE\n' | nc 127.0.0.1 8023 | wc -c
 
 SIGTERM and SIGINT drain: listening stops, each connection ends when what it
-has asked for is done, and then the process.  A second one resets them all.
+has asked for is done, and then the process.  A second one, half a second later
+or more, resets them all.
 """
 
 
@@ -100,7 +102,13 @@ class Options(BaseOptions):
             "drain-timeout",
             None,
             f"{DRAIN_TIMEOUT:g}",
-            "After SIGTERM, reset what is left after so long.",
+            "Once listening has stopped, reset what is left after so long.",
+        ],
+        [
+            "readiness-delay",
+            None,
+            "0",
+            "After SIGTERM, go on listening for so long: /ready says 503 already.",
         ],
         [
             "status",
@@ -140,6 +148,10 @@ class Options(BaseOptions):
             except ValueError as error:
                 complaint = str(error).replace(name, f"--{flag}", 1)
                 raise UsageError(complaint) from None
+        try:
+            parseSeconds("--readiness-delay", self["readiness-delay"])
+        except ValueError as error:
+            raise UsageError(str(error)) from None
         self["listen"] = self["listen"] or [_DEFAULT_LISTEN]
 
 
@@ -218,7 +230,10 @@ def makeService(options: Options) -> Service:
         monitor = Monitor()
         factory = monitor.wrap(factory)
     timeout = parseLimit("drainTimeout", options["drain-timeout"])
-    service = DrainingService(first, factory, drainTimeout=timeout)
+    delay = parseSeconds("readinessDelay", options["readiness-delay"])
+    service = DrainingService(
+        first, factory, drainTimeout=timeout, readinessDelay=delay
+    )
     for endpoint in others:
         service.addEndpoint(endpoint, factory)
     if status is None:

@@ -1,0 +1,442 @@
+"""
+Signals: which one is meant, what runs in which order, and what systemd hears of
+the process.  Real processes, and a reactor that does what the test says.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import socket
+import sys
+import tempfile
+import weakref
+from typing import Any, Callable
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.endpoints import TCP4ServerEndpoint
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.testing import MemoryReactorClock
+from twisted.trial.unittest import SynchronousTestCase
+
+from twisted_term import DrainingService, TerminatingServerEndpoint
+from twisted_term.drain import systemd
+from twisted_term.drain.signals import SignalDrain, signalDrain
+
+from .processes import (
+    LISTEN,
+    TERMSERVER,
+    TWISTD,
+    Server,
+    connect,
+    environment,
+    receiveAll,
+)
+from .support import SECONDS
+
+#: A server whose clients receive until the application closes them, which it
+#: does in a trigger before shutdown.
+_ENDLESS = """
+import sys
+from twisted.internet import reactor
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.protocol import Factory, Protocol
+from twisted.python.log import startLogging
+
+startLogging(sys.stdout)
+live = set()
+
+class Endless(Protocol):
+    def connectionMade(self):
+        live.add(self)
+        self.hold = self.transport.hold()
+        self.transport.write(b"x")
+
+    def end(self):
+        self.transport.write(b"bye")
+        self.hold.release()
+        self.transport.loseConnection()
+
+    def connectionLost(self, reason):
+        live.discard(self)
+
+def stop():
+    for one in list(live):
+        one.end()
+
+reactor.addSystemEventTrigger("before", "shutdown", stop)
+listen = "term:tcp:0:interface=127.0.0.1:" + sys.argv[1]
+serverFromString(reactor, listen).listen(Factory.forProtocol(Endless))
+reactor.run()
+"""
+#: A port that is stopped and listens again; it answers late.
+_RESTARTED = """
+import sys
+from twisted.internet import reactor
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import deferLater
+from twisted.python.log import startLogging
+
+startLogging(sys.stdout)
+
+class Late(Protocol):
+    def dataReceived(self, data):
+        print("asked", flush=True)
+        answer = deferLater(reactor, 1, self.transport.write, b"answer")
+        self.transport.track(answer)
+
+def listening(port):
+    stopped = port.stopListening()
+    stopped.addCallback(lambda _: deferLater(reactor, 0))
+    stopped.addCallback(lambda _: port.startListening())
+    stopped.addCallback(lambda _: print("again on", port.getHost().port, flush=True))
+
+endpoint = serverFromString(reactor, "term:tcp:0:interface=127.0.0.1")
+endpoint.listen(Factory.forProtocol(Late)).addCallback(listening)
+reactor.run()
+"""
+
+
+class ProcessTests(SynchronousTestCase):
+    """
+    Signals to real processes.
+    """
+
+    def test_secondInDelay(self) -> None:
+        """
+        A second signal in C{readinessDelay} resets who is there, and nobody is
+        accepted any more: the process ends.
+        """
+        server = Server(self, (*TERMSERVER, LISTEN, "--readiness-delay=600"))
+        port = server.port()
+        client = connect(port, b"ECHO x\n")
+        client.recv(2)
+        server.terminate()
+        server.wait(r"listening for 59\d s more\n(?s:.*)listening for")
+        connect(port).close()  # it does still listen
+        server.terminate()
+        self.assertEqual(receiveAll([client]), [(b"", "RST")])
+        self.assertEqual(server.end(), 0)
+        self.assertRaises(ConnectionRefusedError, connect, port)
+
+    def test_repeated(self) -> None:
+        """
+        A signal that follows the first one at once, as from a process manager
+        that passes on what the terminal has sent to all, is no second one.
+        """
+        server = Server(self, (*TERMSERVER, LISTEN))
+        client = connect(server.port(), b"ECHO x\nWAIT 1\n")
+        client.recv(2)
+        server.terminate()
+        server.process.send_signal(signal.SIGINT)
+        self.assertEqual(receiveAll([client]), [(b"DONE\n", "FIN")])
+        self.assertEqual(server.end(), 0)
+
+    def test_restarted(self) -> None:
+        """
+        A port of C{term:} that was stopped and listens again is drained.
+        """
+        server = Server(self, (sys.executable, "-c", _RESTARTED))
+        client = connect(int(server.wait(r"again on (\d+)")[1]), b"?")
+        server.wait("asked")
+        server.terminate()
+        ((data, end),) = receiveAll([client])
+        self.assertEqual((data, end), (b"answer", "FIN"))
+        self.assertEqual(server.end(), 0)
+
+    def order(self, option: str) -> tuple[bytes, str]:
+        """
+        What a client of an endless response sees of SIGTERM.
+        """
+        server = Server(self, (sys.executable, "-c", _ENDLESS, option))
+        client = connect(int(server.wait(r"starting on (\d+)")[1]))
+        client.recv(1)
+        server.terminate()
+        (result,) = receiveAll([client])
+        self.assertEqual(server.end(), 0)
+        return result
+
+    def test_drainFirst(self) -> None:
+        """
+        What closes its connections before shutdown is not asked before the
+        drain is over: here at its deadline.
+        """
+        self.assertEqual(self.order("drainTimeout=1"), (b"", "RST"))
+
+    def test_stopFirst(self) -> None:
+        """
+        With C{onSignal=no} it is asked at once, and the drain waits for it.
+        """
+        self.assertEqual(self.order("drainTimeout=600:onSignal=no"), (b"bye", "FIN"))
+
+    def test_ready(self) -> None:
+        """
+        C{READY=1} and C{STOPPING=1} come, once each, for C{term:} alone.
+        """
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.addCleanup(listener.close)
+        address = tempfile.mkdtemp() + "/notify"
+        listener.bind(address)
+        listener.settimeout(SECONDS)
+        server = Server(
+            self,
+            (*TWISTD, "web", "--listen", "term:tcp:0:interface=127.0.0.1", "--path=."),
+            env=environment(NOTIFY_SOCKET=address),
+        )
+        self.assertEqual(listener.recv(1000), b"READY=1")
+        server.port()
+        server.terminate()
+        self.assertEqual(server.end(), 0)
+        listener.setblocking(False)
+        said = []
+        while True:
+            try:
+                said.append(listener.recv(1000).decode())
+            except BlockingIOError:
+                break
+        self.assertEqual(said[0], "STOPPING=1")
+        self.assertRegex(said[-1], "^STATUS=drained ")
+        self.assertEqual(said.count("STOPPING=1"), 1)
+        self.assertNotIn("READY=1", said)
+
+
+class Reactor(MemoryReactorClock):
+    """
+    Has handlers for signals, and stops when it is told.
+    """
+
+    stopped = 0
+
+    def handler(self, number: int, frame: object) -> None:
+        raise AssertionError("the reactor's own")
+
+    def callFromThread(self, what: Callable[..., object], *args: Any) -> None:
+        self.callLater(0, what, *args)
+
+    def stop(self) -> None:
+        self.stopped += 1
+
+
+class Drained:
+    """
+    Drains when the test says so.
+    """
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.draining: Deferred[Any] = Deferred()
+
+    def drain(self) -> Deferred[Any]:
+        self.calls.append("drain")
+        return self.draining
+
+    def abort(self) -> None:
+        self.calls.append("abort")
+
+
+class SignalTests(SynchronousTestCase):
+    """
+    Signals to this process, with a reactor that does what the test says.
+    """
+
+    def setUp(self) -> None:
+        self.reactor: Any = Reactor()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self.addCleanup(signal.signal, number, signal.getsignal(number))
+            signal.signal(number, self.reactor.handler)
+        self.signals = SignalDrain(self.reactor)
+        self.reactor.running = True
+
+    def running(self, drained: Any, first: bool = True) -> None:
+        self.signals.add(drained, first)
+        for what, args, kwargs in self.reactor.whenRunningHooks:
+            what(*args, **kwargs)
+        self.reactor.whenRunningHooks = []
+
+    def kill(self, number: int = signal.SIGTERM) -> None:
+        os.kill(os.getpid(), number)
+        self.reactor.advance(0)
+
+    def test_repeat(self) -> None:
+        """
+        What comes within 0.4 seconds is the first signal again, whichever it
+        is; what comes later is a second one.
+        """
+        drained = Drained()
+        self.running(drained)
+        self.kill()
+        self.assertEqual(drained.calls, ["drain"])
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self.reactor.advance(0.15)
+            self.kill(number)
+        self.assertEqual(drained.calls, ["drain"])
+        self.reactor.advance(0.15)
+        self.kill()
+        self.assertEqual(drained.calls, ["drain", "abort"])
+        self.assertEqual(self.reactor.stopped, 0)
+        drained.draining.callback(None)
+        self.assertEqual(self.reactor.stopped, 1)
+
+    def test_busy(self) -> None:
+        """
+        It is the time at which they come that counts, and not the time at
+        which a busy reactor hears of them.
+        """
+        drained = Drained()
+        self.running(drained)
+        os.kill(os.getpid(), signal.SIGTERM)
+        self.reactor.rightNow += 1
+        os.kill(os.getpid(), signal.SIGTERM)
+        self.reactor.advance(0)
+        self.assertEqual(drained.calls, ["drain", "abort"])
+
+    def test_order(self) -> None:
+        """
+        What is not to be first is not drained by a signal, and not waited for:
+        the reactor stops.  A second signal aborts it all the same.
+        """
+        first, later = Drained(), Drained()
+        self.running(first)
+        self.signals.add(later, False)
+        self.kill()
+        self.assertEqual((first.calls, later.calls), (["drain"], []))
+        first.draining.callback(None)
+        self.assertEqual(self.reactor.stopped, 1)
+        self.reactor.advance(1)
+        self.kill()
+        self.assertEqual(later.calls, ["abort"])
+
+    def test_raises(self) -> None:
+        """
+        One that raises harms no other, and the reactor stops.
+        """
+
+        class Bad(Drained):
+            def drain(self) -> Deferred[Any]:
+                raise ValueError("drain")
+
+            def abort(self) -> None:
+                raise ValueError("abort")
+
+        bad, drained = Bad(), Drained()
+        self.running(bad)
+        self.signals.add(drained, True)
+        self.kill()
+        self.assertEqual(drained.calls, ["drain"])
+        self.reactor.advance(1)
+        self.kill()
+        self.assertEqual(drained.calls, ["drain", "abort"])
+        drained.draining.callback(None)
+        self.assertEqual(self.reactor.stopped, 1)
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 2)
+
+    def test_late(self) -> None:
+        """
+        What comes after the signal is drained at once.
+        """
+        drained, late = Drained(), Drained()
+        self.running(drained)
+        self.kill()
+        self.signals.add(late, True)
+        self.assertEqual(late.calls, ["drain"])
+
+    def test_restored(self) -> None:
+        """
+        With the last one, the reactor's own handlers are back.
+        """
+        drained = Drained()
+        self.running(drained)
+        self.assertNotEqual(signal.getsignal(signal.SIGINT), self.reactor.handler)
+        self.signals.remove(drained)
+        self.signals.remove(drained)
+        self.assertEqual(signal.getsignal(signal.SIGINT), self.reactor.handler)
+
+    def test_leak(self) -> None:
+        """
+        Nothing keeps a reactor alive that nobody has any more; and one reactor
+        has one table.
+        """
+        references = []
+        for _ in range(10):
+            reactor: Any = Reactor()
+            inner = TCP4ServerEndpoint(reactor, 1)
+            service = DrainingService(inner, Factory(), reactor=reactor)
+            service.startService()
+            TerminatingServerEndpoint(inner, reactor=reactor).listen(Factory())
+            self.assertIs(signalDrain(reactor), signalDrain(reactor))
+            references.append(weakref.ref(reactor))
+        del reactor, inner, service
+        gc.collect()
+        self.assertEqual([found() for found in references], [None] * 10)
+
+
+class ReadyTests(SynchronousTestCase):
+    """
+    When C{READY=1} is said.
+    """
+
+    def setUp(self) -> None:
+        self.said: list[dict[str, object]] = []
+        self.patch(systemd, "notify", lambda **said: self.said.append(said))
+        self.reactor: Any = Reactor()
+
+    def run_(self) -> None:
+        self.reactor.running = True
+        for what, args, kwargs in self.reactor.whenRunningHooks:
+            what(*args, **kwargs)
+        self.reactor.whenRunningHooks = []
+
+    def test_all(self) -> None:
+        """
+        Once the reactor runs, and whatever was to listen does.
+        """
+
+        class Slow:
+            def __init__(self) -> None:
+                self.listening: Deferred[Any] = Deferred()
+
+            def listen(self, factory: Any) -> Deferred[Any]:
+                return self.listening
+
+        slow, failing = Slow(), Slow()
+        factory = Factory.forProtocol(Protocol)
+        inner = TCP4ServerEndpoint(self.reactor, 1)
+        TerminatingServerEndpoint(inner, reactor=self.reactor).listen(factory)
+        service = DrainingService(slow, factory, reactor=self.reactor)
+        service.startService()
+        fails = TerminatingServerEndpoint(failing, reactor=self.reactor).listen(factory)
+        self.run_()
+        self.assertEqual(self.said, [])
+        slow.listening.callback(object())
+        self.assertEqual(self.said, [])
+        failing.listening.errback(ValueError("in use"))
+        self.failureResultOf(fails, ValueError)
+        self.assertEqual(self.said, [{"READY": 1}])
+        TerminatingServerEndpoint(inner, reactor=self.reactor).listen(factory)
+        self.assertEqual(self.said, [{"READY": 1}])
+
+    def test_notYetRunning(self) -> None:
+        """
+        Who is about to listen when the reactor begins to run is waited for.
+        """
+        process = systemd.Process(self.reactor)
+        process.awaits(succeed(None))
+        late: Deferred[None] = Deferred()
+        process.awaits(late)
+        self.run_()
+        self.assertEqual(self.said, [])
+        late.callback(None)
+        self.assertEqual(self.said, [{"READY": 1}])
+
+    def test_stops(self) -> None:
+        """
+        C{STOPPING=1} is said once, and nothing is ready after it.
+        """
+        process = systemd.Process(self.reactor)
+        self.reactor.running = True
+        process.stops()
+        process.stops()
+        process.awaits(succeed(None))
+        self.assertEqual(self.said, [{"STOPPING": 1}])
