@@ -52,7 +52,7 @@ class Row:
     What came of it.
 
     @ivar stops: seconds that each restart took.
-    @ivar complaints: tracebacks in the logs of the processes.
+    @ivar complaints: the last lines of tracebacks in the logs.
     """
 
     front: str
@@ -64,15 +64,14 @@ class Row:
     longest: float
     exits: dict[str, int]
     stops: list[float]
-    complaints: int
+    complaints: dict[str, int]
 
     def cells(self) -> list[str]:
         """
         For the table.
         """
         failed = [f"{count} {name}" for name, count in sorted(self.failed.items())]
-        if self.complaints:
-            failed.append(f"{self.complaints} tracebacks")
+        failed += [f"logged {count}x {text}" for text, count in self.complaints.items()]
         return [
             self.front,
             self.way,

@@ -56,7 +56,7 @@ http {{
 {servers}
 {keepAlive}
  }}
- map $http_upgrade $connection {{ default upgrade; "" "{connection}"; }}
+ map $http_upgrade $onwards {{ default upgrade; "" "{connection}"; }}
  server {{
   listen 127.0.0.1:{plain};
   listen 127.0.0.1:{tls} ssl http2;
@@ -65,7 +65,7 @@ http {{
   location / {{
    proxy_pass http://servers;
    proxy_http_version 1.1;
-   proxy_set_header Connection $connection;
+   proxy_set_header Connection $onwards;
    proxy_set_header Upgrade $http_upgrade;
    proxy_connect_timeout 2s;
   }}

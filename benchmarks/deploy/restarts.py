@@ -8,11 +8,13 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
@@ -142,14 +144,16 @@ class Terminated:
         self._running[index] = self._start(index)
         return str(status)
 
-    def complaints(self) -> int:
+    def complaints(self) -> Counter[str]:
         """
-        Tracebacks in the logs.
+        The last lines of tracebacks in the logs.
         """
-        return sum(
-            path.read_text(errors="replace").count("Traceback")
-            for path in self.setting.folder.glob("*.log*")
-        )
+        found: Counter[str] = Counter()
+        for path in self.setting.folder.glob("*.log*"):
+            text = path.read_text(errors="replace")
+            # After a tab, the frames are indented.
+            found.update(re.findall(r"Traceback .*\n(?:\t\s.*\n)+\t(\S.*)", text))
+        return found
 
     def _begun(self, index: int) -> int:
         """
