@@ -5,9 +5,12 @@ The units of C{docs/deploy} under a real systemd, booted in namespaces of its ow
 from __future__ import annotations
 
 import json
+import re
 import subprocess
+import textwrap
 import time
 from pathlib import Path
+from typing import Optional
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -18,11 +21,12 @@ _DEPLOY = Path(__file__).parents[1] / "docs" / "deploy"
 _SERVICE = "termserver.service"
 _SOCKET = "termserver.socket"
 _LOG = "termserver.log"
-#: All that is changed.  A device node cannot be made in here, and there is no
-#: journal.
+#: All that is changed.  A device node cannot be made in here, there is no journal,
+#: and an interpreter from somebody's home has its library in that home.
 _INSIDE = f"""
 [Service]
 PrivateDevices=no
+Environment=LD_LIBRARY_PATH=/opt/termserver/python/lib
 StandardOutput=append:/opt/units/{_LOG}
 StandardError=append:/opt/units/{_LOG}
 """
@@ -62,6 +66,11 @@ with socket.socket() as client:
         end = type(error).__name__
 print(count, end, flush=True)
 """
+_METRICS = """
+import sys, urllib.request
+url = f"http://127.0.0.1:{sys.argv[1]}/metrics"
+print(urllib.request.urlopen(url, timeout=10).read().decode())
+"""
 
 
 @once
@@ -70,12 +79,18 @@ class LiveTests(SynchronousTestCase):
     C{termserver.service} and C{termserver.socket}.
     """
 
-    def boot(self, drain: str = "25", inside: str = "") -> None:
+    def boot(
+        self,
+        drain: str = "25",
+        inside: str = "",
+        more: Optional[dict[str, str]] = None,
+    ) -> None:
         """
         Boot, and start the socket.
 
         @param drain: C{--drain-timeout}.
         @param inside: more settings, where a test cannot wait so long.
+        @param more: other units.
         """
         units = {
             name: _DEPLOY.joinpath(name).read_text("utf-8")
@@ -86,6 +101,7 @@ class LiveTests(SynchronousTestCase):
             "--drain-timeout 25\n", f"--drain-timeout {drain}\n"
         )
         units[f"{_SERVICE}.d/inside.conf"] = _INSIDE + inside
+        units.update(more or {})
         self.systemd = Booted(self, units)
         self.control("start", _SOCKET)
 
@@ -206,6 +222,60 @@ class LiveTests(SynchronousTestCase):
         self.client(_READ, "ECHO x\nWAIT 60\n", "0")
         self.control("stop", _SERVICE)
         self.assertEqual(self.show("Result", "ExecMainStatus"), ["timeout", "9"])
+
+    def test_several(self) -> None:
+        """
+        Two processes share the socket, as C{docs/deploy/systemd.rst} has it: while
+        one of them drains the other one accepts, nobody is refused or reset, and
+        each has metrics of its own.
+        """
+        page = _DEPLOY.joinpath("systemd.rst").read_text("utf-8")
+        blocks = {
+            name: textwrap.dedent(text)
+            for name, text in re.findall(
+                r"   :name: ([\w-]+)\n\n((?:    .*\n|\n)+)", page
+            )
+        }
+        template = "termserver@.service"
+        self.boot(
+            more={
+                template: _DEPLOY.joinpath(_SERVICE).read_text("utf-8"),
+                f"{template}.d/inside.conf": _INSIDE,
+                f"{template}.d/several.conf": blocks["several-service"],
+                f"{_SOCKET}.d/several.conf": blocks["several-socket"],
+            }
+        )
+        names = re.findall(r"termserver@\d+", blocks["several-start"])[:2]
+        self.control("start", *names)
+        first, second = names
+        self.control("kill", "--signal=STOP", second)
+        wait = self.client(_READ, "ECHO x\nWAIT 4\n", "0")  # the first one has it
+        self.control("kill", "--signal=CONT", second)
+        loops = [self.client(_LOOP) for _ in range(2)]
+        self.control("restart", "--no-block", first)
+        meanwhile = self.client(_READ, "ECHO x\nCLOSE\n", "0")
+        self.assertEqual(self.result(meanwhile), "2 FIN")
+        shown = self.systemd.show(first, "ActiveState", "StatusText")
+        self.assertEqual(shown["ActiveState"], "deactivating", shown)
+        self.assertEqual(self.result(wait), "7 FIN")
+        for name in names * 3:
+            self.control("restart", name)
+        time.sleep(0.5)
+        found = [json.loads(self.result(loop)) for loop in loops]
+        self.assertEqual([list(ends) for ends in found], [["FIN"]] * 2, found)
+        for name in names:
+            port = name.partition("@")[2]
+            asked = subprocess.run(
+                self.systemd.command(self.systemd.python, "-c", _METRICS, port),
+                capture_output=True,
+                text=True,
+                timeout=SECONDS,
+                check=False,
+            )
+            self.assertIn("twisted_term_", asked.stdout, asked.stderr)
+        for name in names:
+            shown = self.systemd.show(f"{name}.service", "ActiveState", "NRestarts")
+            self.assertEqual(shown, {"ActiveState": "active", "NRestarts": "0"})
 
     def test_reload(self) -> None:
         """

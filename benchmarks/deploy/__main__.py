@@ -16,7 +16,7 @@ failed, by client and reason; the longest that a request took, in seconds; the
 exit statuses; and the seconds of a restart, which are those of the drain and of the
 start of the next process.
 
-    python -m benchmarks.deploy [--fronts haproxy/nginx] [--restarts 10] ...
+    python -m benchmarks.deploy [--fronts haproxy/nginx] [--restarts 10] ... [--write]
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ from .fronts import FRONTS, Direct
 from .load import BIG, CLIENTS, Load
 from .restarts import COUNT, WAYS, Setting
 
+_PAGE = Path(__file__).parents[2] / "docs" / "deploy" / "rolling.rst"
 KINDS = ("service", "string", "term", "bare")
 
 
@@ -164,6 +165,17 @@ _FORMS: dict[str, Callable[[list[Row]], str]] = {
 }
 
 
+def write(table: str) -> None:
+    """
+    Put it into the documentation.
+    """
+    text = _PAGE.read_text("utf-8")
+    begin, end = ".. table begins\n", ".. table ends\n"
+    head, _, rest = text.partition(begin)
+    _, _, tail = rest.partition(end)
+    _PAGE.write_text(f"{head}{begin}\n{table}\n\n{end}{tail}", "utf-8")
+
+
 def _several(known: Iterable[str]) -> Callable[[str], list[str]]:
     def parse(text: str) -> list[str]:
         names = text.split("/")
@@ -197,6 +209,7 @@ def main() -> None:
     parser.add_argument("--delay", type=float, default=2.0, help="readinessDelay")
     parser.add_argument("--pause", type=float, default=3.0, help="between two")
     parser.add_argument("--form", choices=_FORMS, default="text")
+    parser.add_argument("--write", action="store_true", help=f"write {_PAGE.name}")
     options = parser.parse_args()
     # So that what has been started ends too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
@@ -209,6 +222,8 @@ def main() -> None:
         except SkipTest as reason:
             print(front, way, kind, f"skipped: {reason}", sep=" | ", file=sys.stderr)
     print(_FORMS[options.form](rows))
+    if options.write:
+        write(_rst(rows))
 
 
 if __name__ == "__main__":
