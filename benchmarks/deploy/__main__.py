@@ -32,13 +32,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Callable
+from typing import Callable, Optional
 from unittest import SkipTest, TestCase
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.certificates import certificate
 
+from .capture import Capture
 from .fronts import FRONTS, Direct
 from .load import BIG, CLIENTS, Load
 from .restarts import COUNT, WAYS, Setting
@@ -54,6 +55,7 @@ class Row:
 
     @ivar stops: seconds that each restart took.
     @ivar complaints: the last lines of tracebacks in the logs.
+    @ivar crossed: see L{Capture.crossed}; C{None} without a capture.
     """
 
     front: str
@@ -66,6 +68,7 @@ class Row:
     exits: dict[str, int]
     stops: list[float]
     complaints: dict[str, int]
+    crossed: Optional[list[float]]
 
     def cells(self) -> list[str]:
         """
@@ -73,6 +76,8 @@ class Row:
         """
         failed = [f"{count} {name}" for name, count in sorted(self.failed.items())]
         failed += [f"logged {count}x {text}" for text, count in self.complaints.items()]
+        if self.crossed is not None:
+            failed.append(f"crossed the FIN, ms after it: {self.crossed}")
         return [
             self.front,
             self.way,
@@ -101,6 +106,7 @@ def perform(
     restarts: int,
     delay: float,
     pause: float,
+    captures: bool = False,
 ) -> Row:
     """
     One row.
@@ -108,6 +114,7 @@ def perform(
     @param restarts: how many, of all processes together.
     @param delay: seconds of C{readinessDelay}.
     @param pause: seconds between two restarts.
+    @param captures: capture packets.
     @raise SkipTest: where something is missing.
     """
     owner = TestCase()
@@ -123,6 +130,7 @@ def perform(
             raise SkipTest("without a balancer they need one address")
         processes.start()
         before = FRONTS[front](owner, folder, pem, processes.addresses)
+        capture = Capture(owner, folder, processes.addresses) if captures else None
         load = Load(clients, before.address, before.reusing)
         load.start()
         time.sleep(pause)
@@ -137,6 +145,7 @@ def perform(
         return Row(
             *(front, way, kind, load.answers, load.told, load.failed, load.longest),
             *(exits, took, processes.complaints()),
+            capture.crossed() if capture else None,
         )
     finally:
         owner.doCleanups()
@@ -209,6 +218,11 @@ def main() -> None:
     parser.add_argument("--delay", type=float, default=2.0, help="readinessDelay")
     parser.add_argument("--pause", type=float, default=3.0, help="between two")
     parser.add_argument("--form", choices=_FORMS, default="text")
+    parser.add_argument(
+        "--capture",
+        action="store_true",
+        help="with tshark, which needs root; for --clients GET/POST",
+    )
     parser.add_argument("--write", action="store_true", help=f"write {_PAGE.name}")
     options = parser.parse_args()
     # So that what has been started ends too.
@@ -217,7 +231,7 @@ def main() -> None:
     for front, way, kind in product(options.fronts, options.ways, options.servers):
         times = options.clients, options.restarts, options.delay, options.pause
         try:
-            rows.append(perform(front, way, kind, *times))
+            rows.append(perform(front, way, kind, *times, options.capture))
             print(*rows[-1].cells(), sep=" | ", file=sys.stderr, flush=True)
         except SkipTest as reason:
             print(front, way, kind, f"skipped: {reason}", sep=" | ", file=sys.stderr)

@@ -24,6 +24,7 @@ defaults
  timeout server 30s
  option redispatch
  option httpchk GET /ready
+ timeout check 5s
 {check}
 frontend plain
  bind 127.0.0.1:{plain}
@@ -185,14 +186,14 @@ class Nginx(Front):
     def configuration(
         self, folder: Path, certificate: Path, servers: list[Address]
     ) -> str:
-        # With one server there is nobody else to ask.
-        rules = "max_fails=1 fail_timeout=1s" if len(servers) > 1 else "max_fails=0"
         return _NGINX.format(
             **self.address._asdict(),
             folder=folder,
             certificate=certificate,
             user="user root;",
-            servers="\n".join(f" server 127.0.0.1:{s.plain} {rules};" for s in servers),
+            servers="\n".join(
+                f" server 127.0.0.1:{s.plain} max_fails=0;" for s in servers
+            ),
             keepAlive=self.keepAlive,
             connection=self.connection,
         )
