@@ -216,7 +216,7 @@ class HAProxyTests(SynchronousTestCase):
         sent, and sends again when the next process is there.
         """
         self.ask(6)
-        kept = [connect(self.ports["front"], b"WAIT 4\n") for _ in range(2)]
+        kept = [connect(self.ports["front"], b"WAIT 8\n") for _ in range(2)]
         self.assertEqual(int(self.stat("stot")), 4)
         self.first.terminate()
         self.until("DRAIN (agent)")

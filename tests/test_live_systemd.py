@@ -227,7 +227,7 @@ class LiveTests(SynchronousTestCase):
         """
         Two processes share the socket, as C{docs/deploy/systemd.rst} has it: while
         one of them drains the other one accepts, nobody is refused or reset, and
-        each has metrics of its own.
+        each has metrics of its own.  Without C{NonBlocking=yes} it stands still.
         """
         page = _DEPLOY.joinpath("systemd.rst").read_text("utf-8")
         blocks = {
@@ -249,7 +249,7 @@ class LiveTests(SynchronousTestCase):
         self.control("start", *names)
         first, second = names
         self.control("kill", "--signal=STOP", second)
-        wait = self.client(_READ, "ECHO x\nWAIT 4\n", "0")  # the first one has it
+        wait = self.client(_READ, "ECHO x\nWAIT 8\n", "0")  # the first one has it
         self.control("kill", "--signal=CONT", second)
         loops = [self.client(_LOOP) for _ in range(2)]
         self.control("restart", "--no-block", first)

@@ -54,7 +54,7 @@ class Row:
     What came of it.
 
     @ivar stops: seconds that each restart took.
-    @ivar complaints: the last lines of tracebacks in the logs.
+    @ivar complaints: the exceptions of tracebacks in the logs.
     @ivar crossed: see L{Capture.crossed}; C{None} without a capture.
     """
 

@@ -146,13 +146,13 @@ class Terminated:
 
     def complaints(self) -> Counter[str]:
         """
-        The last lines of tracebacks in the logs.
+        The exceptions of tracebacks in the logs.
         """
         found: Counter[str] = Counter()
         for path in self.setting.folder.glob("*.log*"):
             text = path.read_text(errors="replace")
             # After a tab, the frames are indented.
-            found.update(re.findall(r"Traceback .*\n(?:\t\s.*\n)+\t(\S.*)", text))
+            found.update(re.findall(r"Traceback .*\n(?:\t\s.*\n)+\t([\w.]+)", text))
         return found
 
     def _begun(self, index: int) -> int:
