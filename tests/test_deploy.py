@@ -290,19 +290,19 @@ class KubernetesTests(SynchronousTestCase):
 
 class TextTests(SynchronousTestCase):
     """
-    C{README.rst} beside them.
+    The pages beside them.
     """
 
     def test_files(self) -> None:
         """
-        It speaks of each file.
+        C{README.rst} links to each page, and the pages speak of each file.
         """
-        text = _DEPLOY.joinpath("README.rst").read_text("utf-8")
-        names = {path.name for path in _DEPLOY.iterdir()} - {"README.rst"}
-        watching = {"prometheus.yaml", "alerts.yaml", "grafana.json"}
-        self.assertEqual(names, {_SERVICE, _SOCKET, "kubernetes.yaml"} | watching)
-        for name in names:
-            self.assertIn(f"``{name}``", text)
+        pages = {path.name: path.read_text("utf-8") for path in _DEPLOY.glob("*.rst")}
+        for name in sorted(pages.keys() - {"README.rst"}):
+            self.assertIn(f"<{name}>`_", pages["README.rst"])
+        for path in _DEPLOY.iterdir():
+            if path.name not in pages:
+                self.assertIn(f"``{path.name}``", "".join(pages.values()))
         alerts = _DEPLOY.joinpath("alerts.yaml").read_text("utf-8")
         for alert in re.findall(r"alert: (\w+)", alerts):
-            self.assertIn(f"``{alert}``", text)
+            self.assertIn(f"``{alert}``", pages["README.rst"])

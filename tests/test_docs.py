@@ -43,10 +43,10 @@ runpy.run_path(sys.argv[1], run_name="__main__")
 #: What stands in a literal block and is no example in Python, by its first
 #: line: which test runs it, or why none does.
 BLOCKS = {
-    "pip install -e . && twistd -n termserver": (
+    "pip install -e . && twistd -n --pidfile= termserver": (
         "tests.test_tap.TwistdTests.test_log starts it; to install is not ours"
     ),
-    "twistd -n web --listen term:tcp:8080 --path .": (
+    "twistd -n --pidfile= web --listen term:tcp:8080 --path .": (
         "tests.test_docs.ExampleTests.test_web"
     ),
     "OPEN        --> FLUSHING     loseWriteConnection()": (
@@ -64,6 +64,12 @@ BLOCKS = {
     "systemctl enable --now termserver.socket termserver.service": (
         "would change the machine; tests.test_deploy.SystemdTests checks the units"
     ),
+    "[Service]": "tests.test_live_systemd.LiveTests.test_several",
+    "[Socket]": "tests.test_live_systemd.LiveTests.test_several",
+    "systemctl enable --now termserver.socket termserver@8031 termserver@8032": (
+        "tests.test_live_systemd.LiveTests.test_several"
+    ),
+    "head -c 40000000 /dev/zero >big": "tests.test_deploy_pages.RecipeTests",
 }
 
 
@@ -355,6 +361,27 @@ class ExampleTests(SynchronousTestCase):
         self.assertEqual(server.end(), 0)
         self.assertIn("drained 0 connections", server.log)
 
+    def test_agent(self) -> None:
+        """
+        It echoes, and its agent says so; on SIGTERM the agent says C{drain}.
+        """
+        path = Path(mkdtemp()) / "agent.py"
+        text, count = re.subn(r"tcp:9[01]01:", "tcp:0:", example("agent"))
+        self.assertEqual(count, 2)
+        path.write_text(text, "utf-8")
+        server = Server(self, (*TWISTD, f"--python={path}"))
+        agent = int(server.wait(r"AgentFactory starting on (\d+)")[1])
+        port = int(server.wait(r"Factory \(LiveFactory.* starting on (\d+)")[1])
+        with connect(port, b"hello") as client:
+            self.assertEqual(client.recv(5), b"hello")
+        self.assertEqual(receiveAll([connect(agent)]), [(b"up ready\n", "FIN")])
+        server.terminate()
+        said: list[bytes] = []
+        while b"drain\n" not in said:  # connect() fails when it has ended
+            said += [answer for answer, _ in receiveAll([connect(agent)])]
+        self.assertEqual(set(said), {b"up ready\n", b"drain\n"} & set(said))
+        self.assertEqual(server.end(), 0)
+
     def test_web(self) -> None:
         """
         The command with C{term:}, in the README and in the guide.
@@ -362,7 +389,7 @@ class ExampleTests(SynchronousTestCase):
         (command,) = (
             block.text.split()
             for block in blocks()
-            if block.text.startswith("twistd -n web ")
+            if block.text.startswith("twistd -n --pidfile= web ")
         )
         guide = _HERE.joinpath("docs", "guide.rst").read_text("utf-8")
         self.assertIn(f"``{' '.join(command)}``", " ".join(guide.split()))

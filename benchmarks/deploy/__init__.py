@@ -1,0 +1,3 @@
+"""
+Rolling restarts under load.
+"""

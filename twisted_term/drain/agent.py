@@ -1,0 +1,94 @@
+"""
+HAProxy's agent check: a port that says whether new connections are welcome, for
+whatever protocol the server itself speaks.
+
+Source: HAProxy's configuration manual, 5.2, C{agent-check}.
+"""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Sized
+from typing import Any
+
+from twisted.internet.protocol import Factory, Protocol
+
+from ..connection.wrapping import TerminationMixin
+from ..policy import TerminationPolicy
+
+
+class Served(typing.Protocol):
+    """
+    What is asked about, such as a L{twisted_term.DrainingService}.
+    """
+
+    @property
+    def draining(self) -> bool:
+        """
+        Has a drain begun?
+        """
+
+    @property
+    def ports(self) -> Sized:
+        """
+        The ports that listen.
+        """
+
+
+def agentState(served: Served) -> bytes:
+    """
+    What HAProxy is told: C{up ready} while C{served} serves, C{drain} from the
+    begin of its drain, in C{readinessDelay}, and C{stopped} from when it listens no
+    more.  C{drain} is an order of the administrator's to HAProxy, that is, it is
+    in force until C{ready} comes from the next process.
+    """
+    if not served.draining:
+        return b"up ready" if served.ports else b"stopped"
+    return b"drain" if served.ports else b"stopped"
+
+
+class Agent(TerminationMixin, Protocol):
+    """
+    Says it in a line, and closes; what the peer sends (C{agent-send}) is not
+    looked at.
+    """
+
+    terminationPolicy = TerminationPolicy(flushTimeout=2, lingerTime=2)
+    transport: Any
+    factory: Any
+
+    def connectionMade(self) -> None:
+        """
+        Answer.
+        """
+        self.transport.write(agentState(self.factory.served) + b"\n")
+        self.transport.loseConnection()
+
+
+class AgentFactory(Factory):
+    """
+    Answers HAProxy's agent checks.  It has to be asked until the drain is over, so
+    listen with it by a C{StreamServerEndpointService}, or by a
+    L{twisted_term.DrainingService} that has C{onSignal=False}::
+
+        server s1 10.0.0.1:8023 check agent-check agent-port 8025 agent-inter 1s
+    """
+
+    protocol = Agent
+    noisy = False
+
+    def __init__(self, served: Served) -> None:
+        """
+        @param served: what is asked about.
+        @raise TypeError: for what has no C{draining} and no C{ports}.
+        """
+        for name in ("draining", "ports"):
+            if not hasattr(served, name):
+                raise TypeError(
+                    f"{served!r}: must be a DrainingService, or have draining and"
+                    " ports as it does"
+                )
+        self.served = served
+
+
+__all__ = ["Agent", "AgentFactory", "Served", "agentState"]
