@@ -371,7 +371,7 @@ class ExampleTests(SynchronousTestCase):
         path.write_text(text, "utf-8")
         server = Server(self, (*TWISTD, f"--python={path}"))
         agent = int(server.wait(r"AgentFactory starting on (\d+)")[1])
-        port = int(server.wait(r"Factory \(LiveFactory.* starting on (\d+)")[1])
+        port = int(server.wait(r"\] Factory starting on (\d+)")[1])
         with connect(port, b"hello") as client:
             self.assertEqual(client.recv(5), b"hello")
         self.assertEqual(receiveAll([connect(agent)]), [(b"up ready\n", "FIN")])

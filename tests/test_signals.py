@@ -363,6 +363,7 @@ class SignalTests(SynchronousTestCase):
         self.assertEqual(drained.calls, ["drain", "abort"])
         self.assertEqual(self.reactor.stopped, 0)
         drained.draining.callback(None)
+        self.reactor.advance(0.1)  # what has ended has a last turn
         self.assertEqual(self.reactor.stopped, 1)
 
     def test_busy(self) -> None:
@@ -389,6 +390,7 @@ class SignalTests(SynchronousTestCase):
         self.kill()
         self.assertEqual((first.calls, later.calls), (["drain"], []))
         first.draining.callback(None)
+        self.reactor.advance(0.1)  # what has ended has a last turn
         self.assertEqual(self.reactor.stopped, 1)
         self.reactor.advance(1)
         self.kill()
@@ -415,6 +417,7 @@ class SignalTests(SynchronousTestCase):
         self.kill()
         self.assertEqual(drained.calls, ["drain", "abort"])
         drained.draining.callback(None)
+        self.reactor.advance(0.1)  # what has ended has a last turn
         self.assertEqual(self.reactor.stopped, 1)
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 2)
 

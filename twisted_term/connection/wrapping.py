@@ -135,6 +135,12 @@ class TerminatingFactory(WrappingFactory):
             alsoProvides(self, IDrainable)
             self.drain = drainable.drain
 
+    def __getattr__(self, name: str) -> Any:
+        # Who looks at a port's factory means the application's.
+        if name == "wrappedFactory":  # it is not there yet
+            raise AttributeError(name)
+        return getattr(self.wrappedFactory, name)
+
     def logPrefix(self) -> str:
         """
         The wrapped factory's: the log is not to know of this one.

@@ -108,7 +108,7 @@ class SignalDrain:
                 for drained, first in self._drained.items()
                 if first
             ]
-            DeferredList(draining).addCallback(self._stop)
+            DeferredList(draining).addCallback(self._parting)
         elif not 0 <= at - self._since < _REPEAT:
             for drained in list(self._drained):
                 try:
@@ -124,9 +124,18 @@ class SignalDrain:
             )
         )
 
-    def _stop(self, ignored: object) -> None:
+    def _parting(self, ignored: object) -> None:
+        self._reactor.callLater(_PARTING, self._stop)
+
+    def _stop(self) -> None:
         with contextlib.suppress(ReactorNotRunning):  # stopped by somebody else
             self._reactor.stop()
+
+
+#: So long (seconds) the reactor goes on when all connections have ended: their
+#: applications have just been told, and may have a last turn to take.  Daphne's
+#: coroutines are among them, which do not bear to be ended with the interpreter.
+_PARTING = 0.05
 
 
 def signalDrain(reactor: Any) -> SignalDrain:
