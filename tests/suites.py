@@ -97,6 +97,9 @@ REASONS: dict[str, str] = {
     "twisted.web.test.test_distrib.DistribTests.test_requestHeaders": (
         "a client that lingers hears of its loss after the server"
     ),
+    "twisted.conch.test.test_cftp.OurServerBatchFileTests.*": (
+        "it sets an attribute of its factory on port.factory, which is the wrapping"
+    ),
     "twisted.test.test_ftp.*.test_FailedRETR": _UNCLEAN,
     "twisted.test.test_protocols.PortforwardingTests.test_portforward": _UNCLEAN,
     "treq.test.test_treq_integration.*": _UNCLEAN,
@@ -127,7 +130,7 @@ FAULTS: dict[str, str] = {
     f"{_INTERNET}newtls.ProducerTestsMixin_*": _OWNER,
     "twisted.conch.test.test_conch.OpenSSH*": _GONE,
     "twisted.conch.test.test_cftp.OurServerSftpClientTests.*": _GONE,
-    "twisted.conch.test.test_cftp.OurServer*": (
+    "twisted.conch.test.test_cftp.OurServerCmdLine*": (
         "an attribute of the application's factory is not to be had from port.factory"
     ),
     "twisted.web.test.test_http2.EndToEndTests.*": _GONE,
