@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import random
 import re
 import signal
 import socket
@@ -69,22 +70,29 @@ class Setting:
         }
 
 
-def listening(reusePort: bool = False) -> socket.socket:
+def bound(reusePort: bool = False) -> socket.socket:
     """
-    A socket that listens on a free port.
+    A socket that is bound to a free port, below those that the kernel gives to
+    clients: one of these could take it while its process is being restarted.
     """
-    skt = socket.socket()
-    if reusePort:
-        skt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    skt.bind(("127.0.0.1", 0))
-    return skt
+    for port in random.sample(range(10_000, 30_000), 1000):
+        skt = socket.socket()
+        if reusePort:
+            skt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        try:
+            skt.bind(("127.0.0.1", port))
+        except OSError:
+            skt.close()
+        else:
+            return skt
+    raise RuntimeError("no port is free")
 
 
 def freePorts() -> Address:
     """
     Two ports that are free now.
     """
-    with listening() as plain, listening() as tls:
+    with bound() as plain, bound() as tls:
         return Address(plain.getsockname()[1], tls.getsockname()[1])
 
 
@@ -260,7 +268,7 @@ class ReusePort(Terminated):
 
     def _addresses(self) -> list[Address]:
         # They stay bound, and do not listen, so that the ports stay ours.
-        skts = [listening(reusePort=True), listening(reusePort=True)]
+        skts = [bound(reusePort=True), bound(reusePort=True)]
         for skt in skts:
             self.owner.addCleanup(skt.close)
         return [Address(*(skt.getsockname()[1] for skt in skts))]
@@ -277,7 +285,7 @@ class SharedDescriptor(Terminated):
     """
 
     def _addresses(self) -> list[Address]:
-        self._skts = [listening(), listening()]
+        self._skts = [bound(), bound()]
         for skt in self._skts:
             skt.listen(1000)
             self.owner.addCleanup(skt.close)
