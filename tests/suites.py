@@ -82,7 +82,6 @@ SDISTS = {
 }
 
 _INTERNET = "twisted.internet.test.test_"
-_WEBSOCKETS = "wormhole_mailbox_server.test.test_web."
 _UNCLEAN = "it ends its connections, and does not wait until they have lingered"
 #: What is new by nature, and why; C{*} stands for anything.
 REASONS: dict[str, str] = {
