@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any, Callable, Optional
 
 from twisted.internet.interfaces import IProtocolNegotiationFactory, IReactorTime
-from twisted.protocols.policies import WrappingFactory
+from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from zope.interface import alsoProvides, implementer
 
 from ..interfaces import IDrainable, ITerminableTransport, ITerminationListener
@@ -58,16 +58,13 @@ class Entrance(Gate):
     made.
 
     @ivar maker: the factory that has built it.
-    @ivar policy: that of a factory farther out; C{maker}'s own comes first.
-    @ivar connected: each is called with the L{ITerminableTransport}, to keep
-        account.
+    @ivar others: those farther out.
     """
 
     __slots__ = ("maker",)
 
-    connected: tuple[Callable[[Any], object], ...] = ()
-    policy: Optional[TerminationPolicy] = None
     maker: TerminatingFactory
+    others: tuple[TerminatingFactory, ...] = ()
 
     def __init__(self, application: Any, maker: TerminatingFactory) -> None:
         Gate.__init__(self, application)
@@ -77,18 +74,21 @@ class Entrance(Gate):
         """
         Connect, through a L{TerminatingTransport} unless it is one already.
         """
-        application = self.application
+        application, maker, others = self._subject, self.maker, self.others
         if not ITerminableTransport.providedBy(transport):
-            maker = self.maker
+            policy = maker.policy
+            for other in others:
+                policy = policy or other.policy
             transport = TerminatingTransport(
-                transport, application, maker.policy or self.policy, maker.clock, self
+                transport, application, policy, maker.clock, self
             )
         else:
             # Another one stands farther out, with a wrapper in between.
             if ITerminationListener.providedBy(application):
                 transport.whenTerminated().addCallback(application.terminated)
-        for tell in self.connected:
-            tell(transport)
+        for one in (maker, *others):
+            if one.connected is not None:
+                one.connected(transport)
         application.makeConnection(transport)
 
     def connectionMade(self) -> None:
@@ -106,7 +106,12 @@ class TerminatingFactory(WrappingFactory):
     """
     Wraps a factory, whose protocols need know nothing of it.  Around one that
     is wrapped already, it only gives the policy that the other leaves open.
+
+    @ivar connected: called with each L{ITerminableTransport} when the
+        connection is made, to keep account; C{None} if nobody does.
     """
+
+    connected: Optional[Callable[[Any], object]] = None
 
     def __init__(
         self,
@@ -153,6 +158,8 @@ class TerminatingFactory(WrappingFactory):
         built: Any = self.wrappedFactory.buildProtocol(addr)
         if built is None:
             return None
+        if not issubclass(type(built), ProtocolWrapper):
+            return self._gate(built)
         tls = innermostTLS(built)
         if tls is None:
             return self._gate(built)
@@ -164,8 +171,7 @@ class TerminatingFactory(WrappingFactory):
         if not issubclass(type(application), Entrance):
             return Entrance(application, self)
         gate: Entrance = application
-        if gate.policy is None:
-            gate.policy = self.policy
+        gate.others += (self,)
         return gate
 
 

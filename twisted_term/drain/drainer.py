@@ -56,12 +56,10 @@ class LiveFactory(TerminatingFactory):
         """
         return self._drainer.whenDraining()
 
-    def _gate(self, application: Any) -> Any:
-        gate = super()._gate(application)
-        gate.connected += (self._connected,)
-        return gate
-
-    def _connected(self, transport: Any) -> None:
+    def connected(self, transport: Any) -> None:
+        """
+        A connection is made.
+        """
         self._drainer.connected(transport, self._end)
 
     def _end(self, transport: Any) -> None:

@@ -250,11 +250,7 @@ class _Watched(TerminatingFactory):
         self._monitor = monitor
         self.servingBegins = monitor.servingBegins
         self.drainBegins = monitor.drainBegins
-
-    def _gate(self, application: Any) -> Any:
-        gate = super()._gate(application)
-        gate.connected += (self._monitor.watch,)
-        return gate
+        self.connected = monitor.watch
 
 
 __all__ = ["BOUNDS", "Drain", "Ended", "Monitor", "Spent"]
