@@ -89,10 +89,23 @@ class Twisted(WebSocket):
         return self.protocol._wsconn.state.name == "OPEN"
 
     def _sendClose(self) -> None:
-        protocol = self.protocol
-        protocol.transport.write(protocol._wsconn.send(self._close(self.code)))
+        connection = self.protocol._wsconn
+        send = connection.send
+        self.protocol.transport.write(send(self._close(self.code)))
+
+        def late(event: Any) -> Any:
+            # The peer may still ask, and the application answer: "The
+            # application MUST NOT send any more data frames after sending a
+            # Close frame" (RFC 6455, 5.5.1).  It does not know of ours.
+            try:
+                return send(event)
+            except self._tooLate:
+                return b""
+
+        connection.send = late
 
     _close: Any = None
+    _tooLate: Any = None
 
 
 def registerAutobahn(websocket: ModuleType) -> None:
@@ -106,7 +119,10 @@ def registerTwisted(websocket: ModuleType) -> None:
     """
     Know C{twisted.web._websocket_impl}.
     """
+    from wsproto.utilities import LocalProtocolError
+
     Twisted._close = websocket.CloseConnection
+    Twisted._tooLate = LocalProtocolError
     registerAdapter(Twisted, websocket._WebSocketWireProtocol, IConversation)
 
 
