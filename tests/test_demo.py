@@ -142,6 +142,7 @@ class LineTests(SynchronousTestCase):
             (b"WAIT 86401", f"WAIT '86401': {seconds}"),
             (b"CLOSE now", "CLOSE 'now': CLOSE takes no argument"),
             (b"ABORT 1", "ABORT '1': ABORT takes no argument"),
+            (b"CLOSENOW 1", "CLOSENOW '1': CLOSENOW takes no argument"),
         ):
             answer = self.send(line + b"\nECHO on\n").decode()
             self.assertEqual(answer, f"ERROR {error}\non\n")
@@ -266,6 +267,7 @@ class LineTests(SynchronousTestCase):
         for end, answer in (
             (b"CLOSE\n", b""),
             (b"ABORT\n", b""),
+            (b"CLOSENOW\n", b""),
             (b"x" * (_LIMIT + 1) + b"\n", b"ERROR"),
         ):
             self.setUp()

@@ -53,6 +53,8 @@ class StandIn:
 
     def __init_subclass__(cls) -> None:
         cls._declared = _Declared()
+        # zope.interface gives each class that has none one of its own.
+        cls.__provides__ = StandIn.__dict__["__provides__"]  # type: ignore[method-assign]
 
     def __init__(self, subject: Any) -> None:
         _setSubject(self, subject)

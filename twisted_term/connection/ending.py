@@ -136,11 +136,11 @@ class Ending:
             return
         now = self._connection.clock.seconds()
         if after.ended:
-            self._end(event)
+            self._end(before, event)
         elif peerFin:
             self._peerFinAt = sum(self._seconds.values()) + now - self._since
             if before.ours is Ours.OPEN:
-                self._written = self._connection.written()
+                self._written = self._connection.written(before)
             if before.ours is not Ours.SENT:
                 self._tellStop()
         state = before.state
@@ -149,11 +149,11 @@ class Ending:
             seconds[state] = seconds.get(state, 0.0) + now - self._since
             self._since = now
 
-    def _end(self, event: Input) -> None:
+    def _end(self, before: Node, event: Input) -> None:
         self.rest()
         self.outcome = _OUTCOMES.get(event, self.outcome or Outcome.CLEAN)
         if self._written is not None:
-            written = self._connection.written()
+            written = self._connection.written(before)
             self._afterFin = (
                 None if written is None else max(0, written - self._written)
             )

@@ -122,7 +122,8 @@ class Gate(StandIn):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if self.connection is not None:
-            self.connection.finished(reason)
+            # Some who host a protocol, such as Autobahn, give no reason.
+            self.connection.finished(reason or connectionDone)
         elif self.receiver is not None:  # another gate stands farther out
             self._subject.connectionLost(reason)
 

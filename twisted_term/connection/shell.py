@@ -474,11 +474,13 @@ class Connection:
         """
         return self._beneath.unsent()
 
-    def written(self) -> Optional[int]:
+    def written(self, node: Node) -> Optional[int]:
         """
         Bytes that were written in all, as far as known.
+
+        @param node: where the machine was, for our FIN is none of them.
         """
-        return self._beneath.written(self.node.finSent)
+        return self._beneath.written(node.finSent)
 
     def _ask(self) -> Optional[tuple[int, bool]]:
         queue = self.queue()

@@ -306,13 +306,16 @@ class TerminatingTransport(StandIn):
         """
         FIN is behind what was written: what is written from now on is dropped.
         """
-        _delWrite(self)
-        _delWriteSequence(self)
+        for put, delete in _WRITES:
+            put(self, None)  # it may be deleted already
+            delete(self)
 
     def __getattr__(self, name: str) -> Any:
-        if name == "write":
+        # Theirs are the other transport's again if somebody has deleted what he
+        # had put there, as unittest.mock does.
+        if name == "write" and not self._connection.node.sending:
             return self._dropped
-        if name == "writeSequence":
+        if name == "writeSequence" and not self._connection.node.sending:
             return self._droppedSequence
         return StandIn.__getattr__(self, name)
 
@@ -389,7 +392,9 @@ _setSubject, _setConnection, _setWrite, _setWriteSequence = (
     getattr(TerminatingTransport, name).__set__
     for name in ("_subject", "_connection", "write", "writeSequence")
 )
-_delWrite = TerminatingTransport.write.__delete__
-_delWriteSequence = TerminatingTransport.writeSequence.__delete__
+_WRITES = (
+    (_setWrite, TerminatingTransport.write.__delete__),
+    (_setWriteSequence, TerminatingTransport.writeSequence.__delete__),
+)
 
 __all__ = ["TerminatingTransport"]

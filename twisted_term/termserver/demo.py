@@ -32,7 +32,7 @@ _MOST_SENT = 64 << 20
 _MOST_SECONDS = 86400
 _HELP = (
     "ECHO text | SEND n | PUSH n | PULL n | WAIT seconds | SHUTDOWN | CLOSE"
-    " | ABORT | STATUS | HELP"
+    " | CLOSENOW | ABORT | STATUS | HELP"
 )
 
 
@@ -104,6 +104,7 @@ _COMMANDS: dict[str, Callable[[str, str], Union[str, float, None]]] = {
     "WAIT": _seconds,
     "SHUTDOWN": _nothing,
     "CLOSE": _nothing,
+    "CLOSENOW": _nothing,
     "ABORT": _nothing,
     "STATUS": _nothing,
     "HELP": _nothing,
@@ -338,6 +339,10 @@ class DemoProtocol(TerminationMixin, Protocol):
 
     def do_CLOSE(self, nothing: None) -> None:
         self.transport.loseConnection()
+
+    def do_CLOSENOW(self, nothing: None) -> None:
+        self._lines.clear()
+        self.transport.closeConnection()
 
     def do_ABORT(self, nothing: None) -> None:
         self._lines.clear()

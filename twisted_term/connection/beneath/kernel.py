@@ -50,21 +50,25 @@ def unacknowledged(skt: object, finSent: bool) -> Optional[int]:
     @param finSent: our FIN is queued; it counts for one in C{SIOCOUTQ}
         (C{tcp_ioctl}, net/ipv4/tcp.c: C{write_seq - snd_una}).
     """
+    queued = _queued(skt)
+    return queued - 1 if finSent and queued else queued
+
+
+def _queued(skt: object) -> Optional[int]:
     if not _LINUX or not isinstance(skt, socket.socket):
         return None
     try:
         found = ioctl(skt.fileno(), SIOCOUTQ, b"\0\0\0\0")
     except (OSError, ValueError):  # ValueError: closed, or detached
         return None
-    queued = int.from_bytes(found, sys.byteorder, signed=True)
-    return queued - 1 if finSent and queued else queued
+    return int.from_bytes(found, sys.byteorder, signed=True)
 
 
 def sendQueue(skt: object, finSent: bool) -> Optional[SendQueue]:
     """
     Ask the kernel for more than L{unacknowledged}; C{None} where it cannot say.
     """
-    queued = unacknowledged(skt, finSent)
+    queued = _queued(skt)
     if queued is None:
         return None
     assert isinstance(skt, socket.socket)
@@ -75,6 +79,10 @@ def sendQueue(skt: object, finSent: bool) -> Optional[SendQueue]:
     if len(info) < _BYTES_ACKED_END:  # pragma: no cover - Linux before 4.1
         return None
     (acknowledged,) = _BYTES_ACKED.unpack_from(info, _BYTES_ACKED_END - 8)
+    if finSent and queued:
+        queued -= 1
+    elif finSent:  # it is acknowledged, and was counted there
+        acknowledged -= 1
     return SendQueue(queued, acknowledged, info[0] == _TCP_CLOSE)
 
 

@@ -270,7 +270,7 @@ class TLS:
 
     def written(self, finSent: bool) -> Optional[int]:
         written: Optional[int] = self._lower.written(finSent)
-        return written
+        return None if written is None else written - self.closeNotifySize
 
     def hangsUp(self, owed: Optional[int]) -> bool:
         # Who has closed over TLS answers our close_notify with a reset.
