@@ -32,7 +32,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Callable, NamedTuple, Optional
 
-from twisted_term.probe._cases import CASES
+from twisted_term.probe.cases import CASES
 
 _SIZE = 5_000_000
 _DOCUMENT = Path(__file__).parents[1] / "docs" / "probe.rst"

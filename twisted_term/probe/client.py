@@ -2,7 +2,7 @@
 A client that does what it is told, politely or not, and remembers what it saw.
 
 Every wait has an end: C{patience} seconds without a byte in either direction,
-and L{LONGEST} seconds in all.
+and C{longest} seconds in all.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ import select
 import socket
 import struct
 import time
-from typing import Any, NamedTuple, Optional
+from typing import Any, Callable, NamedTuple, Optional
 
-from ._sides import Sides, TimeWait
+from .channel import TLS, Channel, PlainChannel, TLSChannel
+from .proc_net import Sides, TimeWait
+from .timeline import Timeline
 
 #: No exchange takes longer, in seconds.
 LONGEST = 300.0
@@ -28,17 +30,32 @@ _BEHIND = 0.3
 _ROUND_TRIP = 1.0
 _PAUSE = 0.02
 _READ = 1 << 18
-_MORE = getattr(socket, "MSG_MORE", 0)
+#: Of what was sent, so much is kept to be shown.
+_KEPT = 1 << 10
 _LINGER_ZERO = struct.pack("ii", 1, 0)
+
+
+class Limits(NamedTuple):
+    """
+    @ivar patience: seconds without a byte in either direction.
+    @ivar longest: seconds in all.
+    """
+
+    patience: float
+    longest: float = LONGEST
 
 
 class Address(NamedTuple):
     """
-    What C{socket.getaddrinfo} has found.
+    Where to connect.
+
+    @ivar address: what C{socket.getaddrinfo} has found, or the path of a UNIX
+        socket.
     """
 
     family: int
     address: Any
+    tls: Optional[TLS] = None
 
 
 def resolve(host: str, port: int, patience: float) -> Address:
@@ -52,7 +69,9 @@ def resolve(host: str, port: int, patience: float) -> Address:
         host, port, type=socket.SOCK_STREAM
     ):
         try:
-            Client(Address(family, address), patience).close()
+            with socket.socket(family) as skt:
+                skt.settimeout(patience)
+                skt.connect(address)
         except OSError as error:
             failure = error
         else:
@@ -70,48 +89,74 @@ class Client:
     ECONNRESET; every later C{recv} says end of file.  So that is a FIN only if
     no call, sending ones included, has met ECONNRESET.
 
-    @ivar data: all that has arrived.
+    @ivar data: all that has arrived, without TLS.
+    @ivar sent: the first of what was sent.
+    @ivar listener: is told of each piece of that, when it comes.
     @ivar fin: the server's FIN came.
     @ivar reset: the server's RST came, behind its FIN or without one.
+    @ivar endless: bytes still came when the longest time, or the largest
+        answer, was reached.
     @ivar closedFirst: C{"server"} or C{"client"}; C{None} if neither
         did before L{close}.
     @ivar seconds: from before connect until the end, or until patience was over.
     @ivar held: seconds from the server's FIN until no process of its had the
         connection; C{None} where that was not asked, or did not come.
     @ivar timeWait: set by L{close}.
+    @ivar protocol: what ALPN has chosen; C{None} if it has not.
 
     @raise OSError: if it cannot connect.
     """
 
     def __init__(
-        self, address: Address, patience: float, buffer: Optional[int] = None
+        self,
+        address: Address,
+        limits: Limits,
+        buffer: Optional[int] = None,
+        watched: bool = False,
     ) -> None:
         """
         @param buffer: SO_RCVBUF in bytes; the kernel doubles it, see socket(7).
+        @param watched: the time line says how the server's side is.
         """
         self.data = bytearray()
-        self.fin = self.reset = False
+        self.listener: Optional[Callable[[bytes], None]] = None
+        self.fin = self.reset = self.endless = False
         self.closedFirst: Optional[str] = None
         self.held: Optional[float] = None
         self.timeWait = TimeWait.UNKNOWN
-        self._patience = patience
+        self.protocol: Optional[str] = None
+        self.timeline = Timeline()
+        self.sent = bytearray()
+        self._limits = limits
         self._unsent = memoryview(b"")
-        self._filler = memoryview(b"")
-        self._fill = 0
+        self._source: Callable[[], bytes] = bytes
         self._halfClosing = False
+        self._notify = True
         self._started = time.monotonic()
         self.seconds = 0.0
         self._socket = socket.socket(address.family)
         try:
             if buffer is not None:
                 self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
-            self._socket.settimeout(patience)
+            self._socket.settimeout(limits.patience)
             self._socket.connect(address.address)
-            self._socket.setblocking(False)
             self._sides = Sides(self._socket)
+            if watched:
+                self.timeline.watch = self._sides.describe
+            self.timeline.add("connected")
+            self._channel = self._open(address.tls)
+            self._socket.setblocking(False)
         except BaseException:
             self._socket.close()
             raise
+
+    def _open(self, tls: Optional[TLS]) -> Channel:
+        if tls is None:
+            return PlainChannel(self._socket)
+        channel = TLSChannel(self._socket, tls)
+        self.protocol = channel.protocol
+        self.timeline.add("TLS handshake done")
+        return channel
 
     @property
     def over(self) -> bool:
@@ -120,57 +165,95 @@ class Client:
         """
         return self.fin or self.reset
 
+    @property
+    def closeNotify(self) -> Optional[bool]:
+        """
+        Has the server sent one?  C{None} without TLS.
+        """
+        return self._channel.closeNotify
+
     def send(self, data: bytes, filler: bytes = b"", count: int = 0) -> None:
         """
         Queue bytes; they leave while we read.
 
         @param filler: what to repeat behind them, C{count} bytes in all.
         """
-        self._unsent = memoryview(data)
-        self._filler = memoryview(filler)
-        self._fill = count
+        self._unsent = memoryview(bytes(self._unsent) + data)
+        if count:
+            left = count
+
+            def fill() -> bytes:
+                nonlocal left
+                piece = filler[:left]
+                left -= len(piece)
+                return piece
+
+            self._source = fill
+
+    def sendFrom(self, source: Callable[[], bytes]) -> None:
+        """
+        Ask for bytes whenever all others are sent.
+
+        @param source: gives none while there are none.
+        """
+        self._source = source
 
     def push(self) -> None:
         """
         Send all that is queued and read nothing, until that blocks.
         """
-        deadline = time.monotonic() + LONGEST
+        deadline = time.monotonic() + self._limits.longest
         while self._pending() and time.monotonic() < deadline:
             if not self._wait(select.POLLOUT, _STUCK):
+                self.timeline.add("sending blocks")
                 break
             self._write()
 
-    def receive(self, limit: int = MOST, size: int = _READ, pause: float = 0.0) -> None:
+    def receive(
+        self,
+        limit: int = MOST,
+        size: int = _READ,
+        pause: float = 0.0,
+        until: Callable[[], bool] = bool,
+        patience: Optional[float] = None,
+    ) -> None:
         """
         Read, and send what is queued, until the end, or C{limit} bytes are
-        here, or patience is over.
+        here, or C{until} says so, or patience is over.
 
         @param size: read at most so many bytes at once,
         @param pause: and sleep so many seconds after each.
+        @param patience: seconds, in place of those of the limits.
         """
-        longest = time.monotonic() + LONGEST
-        while not self.over and len(self.data) < limit:
+        quiet = self._limits.patience if patience is None else patience
+        longest = self._started + self._limits.longest
+        while not self.over and len(self.data) < limit and not until():
             pending = self._pending()
             if self._halfClosing and not pending:
                 self._shutdown()
-            left = min(self._patience, longest - time.monotonic())
+            left = longest - time.monotonic()
             events = self._wait(
-                select.POLLIN | (select.POLLOUT if pending else 0), left
+                select.POLLIN | (select.POLLOUT if pending else 0), min(quiet, left)
             )
             if not events:
+                self.endless = left < quiet
                 break
             if events & select.POLLOUT:
                 self._write()
             if events & ~select.POLLOUT and not self.over:
                 self._read(size)
                 time.sleep(pause)
+        self.endless = self.endless or len(self.data) >= MOST
         self.seconds = time.monotonic() - self._started
 
-    def halfClose(self) -> None:
+    def halfClose(self, notify: bool = True) -> None:
         """
         Send FIN as soon as all that is queued has been sent.
+
+        @param notify: over TLS, close_notify before it.
         """
         self._halfClosing = True
+        self._notify = notify
 
     def overrun(self) -> None:
         """
@@ -183,7 +266,7 @@ class Client:
             if self._wait(select.POLLOUT, _PAUSE):
                 self._write()
         if self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
-            self.reset = True
+            self._wasReset()
 
     def hold(self) -> None:
         """
@@ -194,19 +277,22 @@ class Client:
         if not self.fin:
             return
         since = time.monotonic()
-        while time.monotonic() < since + self._patience:
-            if self._sides.visible:
+        while time.monotonic() < since + self._limits.patience:
+            # Of a UNIX socket, POLLHUP says so; of TCP, it comes with a RST.
+            gone = self._wait(0, _PAUSE) & (select.POLLHUP | select.POLLERR)
+            if not gone and self._sides.visible:
                 side = self._sides.server()
-                if side is None or not side.inode:
-                    self.held = time.monotonic() - since
-                    return
-            time.sleep(_PAUSE)
+                gone = side is None or not side.inode
+            if gone:
+                self.held = time.monotonic() - since
+                self.timeline.add("the server has let go")
+                return
         if not self._sides.visible:
             self.send(b"?")
             self._write()
             self._wait(select.POLLERR, _ROUND_TRIP)
             if self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
-                self.held = self._patience
+                self.held = self._limits.patience
 
     def close(self, reset: bool = False) -> None:
         """
@@ -218,12 +304,12 @@ class Client:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
         self._socket.close()
         self.timeWait = self._sides.timeWait()
+        self.timeline.add("the client resets" if reset else "the client closes")
 
     def _pending(self) -> bool:
-        if not self._unsent and self._fill:
-            self._unsent = self._filler[: self._fill]
-            self._fill -= len(self._unsent)
-        return bool(self._unsent)
+        if not self._unsent:
+            self._unsent = memoryview(self._source())
+        return bool(self._unsent) or self._channel.unsent
 
     def _wait(self, events: int, seconds: float) -> int:
         poll = select.poll()
@@ -233,17 +319,18 @@ class Client:
 
     def _write(self) -> None:
         try:
-            # With MSG_MORE, see send(2), the last bytes leave with the FIN.
-            more = _MORE if self._halfClosing else 0
-            sent = self._socket.send(self._unsent, more)
+            sent = self._channel.write(self._unsent, self._halfClosing)
         except BlockingIOError:
             return
         except (ConnectionResetError, BrokenPipeError) as error:
-            self._unsent, self._fill = memoryview(b""), 0
+            self._unsent, self._source = memoryview(b""), bytes
             self._halfClosing = False
             # EPIPE: the FIN came before, and is still to be read.
             self._drained(isinstance(error, ConnectionResetError))
         else:
+            self.timeline.add("sent", sent)
+            if len(self.sent) < _KEPT:
+                self.sent += self._unsent[:sent]
             self._unsent = self._unsent[sent:]
 
     def _drained(self, lost: bool) -> None:
@@ -251,31 +338,60 @@ class Client:
         A RST has met our upload: what is here already can still be read.
         """
         with contextlib.suppress(OSError):
-            while data := self._socket.recv(_READ):
-                self.data += data
-        self.reset = True
+            while self._wait(select.POLLIN, 0.0):
+                try:
+                    data = self._channel.read(_READ)
+                except BlockingIOError:  # part of a record of TLS
+                    continue
+                if not data:
+                    break
+                self._take(data)
+        self._wasReset()
         self.fin = not lost
         self.closedFirst = self.closedFirst or "server"
 
     def _read(self, size: int) -> None:
+        notified = self.closeNotify
         try:
-            data = self._socket.recv(size)
+            data = self._channel.read(size)
         except BlockingIOError:
-            return
+            data = None
         except ConnectionResetError:
-            self.reset = True
-        else:
-            self.data += data
-            self.fin = not data
+            data = None
+            self._wasReset()
+        if data:
+            self._take(data)
+        if self.closeNotify and not notified:
+            self.timeline.add("close_notify came")
+        if data == b"":
+            self.fin = True
+            self.timeline.add("FIN came")
         if self.over:
             self.closedFirst = self.closedFirst or "server"
+
+    def _take(self, data: bytes) -> None:
+        self.data += data
+        self.timeline.add("received", len(data))
+        if self.listener is not None:
+            self.listener(data)
+
+    def _wasReset(self) -> None:
+        if not self.reset:
+            self.reset = True
+            self.timeline.add("RST came")
 
     def _shutdown(self) -> None:
         self._halfClosing = False
         # The server may have reset it already, which the next read tells.
         with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_WR)
+            self._channel.endWriting(self._notify)
             self.closedFirst = self.closedFirst or "client"
+            tls = (
+                "close_notify and "
+                if self._notify and self.closeNotify is not None
+                else ""
+            )
+            self.timeline.add(f"sent {tls}FIN")
 
 
-__all__ = ["LONGEST", "MOST", "Address", "Client", "resolve"]
+__all__ = ["LONGEST", "MOST", "Address", "Client", "Limits", "resolve"]
