@@ -11,7 +11,6 @@ import json
 import os
 import random
 import socket
-import struct
 import subprocess
 import sys
 import tempfile
@@ -33,105 +32,19 @@ from twisted_term.probe.client import Address, Client, Limits
 from twisted_term.probe.proc_net import TimeWait
 from twisted_term.probe.progress import Progress
 
+from .probing import (
+    BODY,
+    HEADER,
+    RESET,
+    SIZE,
+    ProbeTestCase,
+    Scripted,
+    clean,
+    linger,
+    requests,
+)
 from .processes import TWISTD, Server
 from .support import SECONDS, once
-
-_SIZE = 3_000_000
-_BODY = os.urandom(_SIZE)
-_HEADER = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n"
-_RESET = struct.pack("ii", 1, 0)
-
-
-class Scripted:
-    """
-    A server that does as the test says, each connection in a thread.
-    """
-
-    def __init__(self, test: Any, script: Callable[[socket.socket], None]) -> None:
-        self._script = script
-        self.listening = socket.create_server(("127.0.0.1", 0))
-        self.port = self.listening.getsockname()[1]
-        self._threads = [threading.Thread(target=self._accept)]
-        self._threads[0].start()
-        test.addCleanup(self._stop)
-
-    def stopListening(self) -> None:
-        with contextlib.suppress(OSError):
-            self.listening.shutdown(socket.SHUT_RDWR)
-
-    def _stop(self) -> None:
-        self.stopListening()
-        for thread in self._threads:
-            thread.join(SECONDS)
-        self.listening.close()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self.listening.accept()
-            except OSError:
-                return
-            self._threads.append(
-                threading.Thread(target=self._serve, args=[connection])
-            )
-            self._threads[-1].start()
-
-    def _serve(self, connection: socket.socket) -> None:
-        connection.settimeout(SECONDS)
-        with connection, contextlib.suppress(OSError):
-            self._script(connection)
-
-
-def requests(connection: socket.socket) -> Any:
-    """
-    The requests, until the last one, or the client's FIN.
-    """
-    data = b""
-    while True:
-        while b"\r\n\r\n" not in data:
-            more = connection.recv(9999)
-            if not more:
-                return
-            data += more
-        request, _, data = data.partition(b"\r\n\r\n")
-        yield request
-        if b"Connection: close" in request:
-            return
-
-
-def linger(connection: socket.socket) -> None:
-    connection.shutdown(socket.SHUT_WR)
-    connection.settimeout(0.3)
-    while connection.recv(1 << 18):
-        pass
-
-
-def clean(connection: socket.socket) -> None:
-    for _ in requests(connection):
-        connection.sendall(_HEADER % _SIZE + _BODY)
-    linger(connection)
-
-
-class ProbeTestCase(SynchronousTestCase):
-    def probe(self, *arguments: str) -> tuple[int, str, str]:
-        """
-        @return: exit status, standard output, standard error.
-        """
-        out, err = io.StringIO(), io.StringIO()
-        self.patch(sys, "argv", ["term-probe", *arguments])
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            end = self.assertRaises(SystemExit, command.main)
-        return end.code, out.getvalue(), err.getvalue()
-
-    def judge(self, port: int, *arguments: str) -> tuple[int, Any, dict[str, Any]]:
-        """
-        @return: exit status, the document, and the worst round of each case.
-        """
-        options = ["--json", "--rounds=1", *arguments]
-        status, out, err = self.probe(f"http://127.0.0.1:{port}/x", *options)
-        self.assertEqual(err, "")
-        document = json.loads(out)
-        return status, document, {c["name"]: c["rounds"][-1] for c in document["cases"]}
 
 
 @once
@@ -154,7 +67,7 @@ class VerdictTests(ProbeTestCase):
         self.assertEqual((status, document["verdict"]), (0, "clean"))
         names = [case.name for case in command.CASES if case.name != "bare-fin"]
         self.assertEqual(list(rounds), names)
-        self.assertEqual(rounds["pipeline"]["received"], 2 * _SIZE)
+        self.assertEqual(rounds["pipeline"]["received"], 2 * SIZE)
         self.assertEqual(rounds["half-close"]["closedFirst"], "client")
         self.assertEqual(rounds["half-close"]["timeWait"], "client")
         self.assertEqual(rounds["polite"]["closedFirst"], "server")
@@ -168,14 +81,14 @@ class VerdictTests(ProbeTestCase):
 
         def script(connection: socket.socket) -> None:
             connection.recv(9999)
-            connection.sendall(_HEADER % _SIZE + _BODY)
+            connection.sendall(HEADER % SIZE + BODY)
 
         status, document, rounds = self.served(script, "--case=upload")
         self.assertEqual((status, document["verdict"]), (1, "loses data"))
         upload = rounds["upload"]
         self.assertEqual((upload["end"], upload["timeWait"]), ("RST", "none"))
-        self.assertEqual(upload["expected"], _SIZE)
-        self.assertLess(upload["received"], _SIZE)
+        self.assertEqual(upload["expected"], SIZE)
+        self.assertLess(upload["received"], SIZE)
 
     def test_resets(self) -> None:
         """
@@ -184,9 +97,9 @@ class VerdictTests(ProbeTestCase):
 
         def script(connection: socket.socket) -> None:
             connection.recv(9999)
-            connection.sendall(_HEADER % 3 + b"abc")
+            connection.sendall(HEADER % 3 + b"abc")
             time.sleep(0.1)
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
 
         status, document, rounds = self.served(script, "--case=polite")
         self.assertEqual((status, document["verdict"]), (0, "resets"))
@@ -201,14 +114,14 @@ class VerdictTests(ProbeTestCase):
 
         def script(connection: socket.socket) -> None:
             connection.recv(9999)
-            connection.sendall(_HEADER % _SIZE + _BODY[:1000])
+            connection.sendall(HEADER % SIZE + BODY[:1000])
 
         status, document, rounds = self.served(script, "--case=polite")
         self.assertEqual((status, document["verdict"]), (1, "loses data"))
         polite = rounds["polite"]
-        self.assertEqual((polite["expected"], polite["received"]), (_SIZE, 1000))
+        self.assertEqual((polite["expected"], polite["received"]), (SIZE, 1000))
         self.assertEqual(polite["end"], "FIN")
-        self.assertEqual(polite["note"], f"{_SIZE - 1000} bytes missing")
+        self.assertEqual(polite["note"], f"{SIZE - 1000} bytes missing")
 
     def test_neverCloses(self) -> None:
         """
@@ -217,7 +130,7 @@ class VerdictTests(ProbeTestCase):
 
         def script(connection: socket.socket) -> None:
             connection.recv(9999)
-            connection.sendall(_HEADER % 3 + b"abc")
+            connection.sendall(HEADER % 3 + b"abc")
             connection.recv(1)
 
         status, document, rounds = self.served(
@@ -236,7 +149,7 @@ class VerdictTests(ProbeTestCase):
 
         def script(connection: socket.socket) -> None:
             connection.recv(9999)
-            connection.sendall(_HEADER % 3 + b"abc")
+            connection.sendall(HEADER % 3 + b"abc")
             connection.shutdown(socket.SHUT_WR)
             connection.recv(1)
 
@@ -259,7 +172,7 @@ class VerdictTests(ProbeTestCase):
                 connection.recv(1)
                 return
             connection.settimeout(SECONDS)
-            connection.sendall(_HEADER % 3 + b"abc")
+            connection.sendall(HEADER % 3 + b"abc")
 
         status, _, rounds = self.served(script, "--case=polite", "--case=half-close")
         self.assertEqual(rounds["polite"]["verdict"], "clean")
@@ -277,7 +190,7 @@ class VerdictTests(ProbeTestCase):
         def script(connection: socket.socket) -> None:
             number = next(numbers)  # 0 is the look at the address
             connection.recv(9999)
-            connection.sendall(_HEADER % 3 + (b"abc" if number < 3 else b"abd"))
+            connection.sendall(HEADER % 3 + (b"abc" if number < 3 else b"abd"))
 
         status, _, rounds = self.served(script, "--case=polite")
         self.assertEqual(rounds["polite"]["received"], 3)
@@ -295,7 +208,7 @@ class VerdictTests(ProbeTestCase):
         def script(connection: socket.socket) -> None:
             connection.recv(9999)
             size = next(numbers)
-            connection.sendall(_HEADER % size + bytes(size))
+            connection.sendall(HEADER % size + bytes(size))
 
         status, document, rounds = self.served(script, "--case=polite")
         self.assertFalse(document["reference"]["static"])
@@ -338,7 +251,7 @@ class VerdictTests(ProbeTestCase):
         def script(connection: socket.socket) -> None:
             if connection.recv(9999).startswith(b"POST"):
                 endless(connection)
-            connection.sendall(_HEADER % 3 + b"abc")
+            connection.sendall(HEADER % 3 + b"abc")
 
         limits = ("--longest=1", "--upload=9")
         status, document, rounds = self.served(script, "--case=upload", *limits)
@@ -357,7 +270,7 @@ class VerdictTests(ProbeTestCase):
 
         def script(connection: socket.socket) -> None:
             connection.recv(9999)
-            connection.sendall(_HEADER % 3 + b"ab")
+            connection.sendall(HEADER % 3 + b"ab")
             connection.recv(1)
 
         status, _, rounds = self.served(script, "--case=polite", "--patience=0.3")
@@ -507,7 +420,7 @@ class RawTests(ProbeTestCase):
 
         def script(connection: socket.socket) -> None:
             connection.recv(9)
-            connection.sendall(_BODY)
+            connection.sendall(BODY)
             linger(connection)
 
         status, document = self.send(script)
@@ -524,7 +437,7 @@ class RawTests(ProbeTestCase):
 
         def script(connection: socket.socket) -> None:
             connection.recv(9)
-            connection.sendall(_BODY)
+            connection.sendall(BODY)
             while connection.recv(1 << 18):
                 pass
 
@@ -547,7 +460,7 @@ class RawTests(ProbeTestCase):
 
         def script(connection: socket.socket) -> None:
             connection.recv(9)
-            connection.sendall(_BODY)
+            connection.sendall(BODY)
 
         status, document = self.send(script, "polite", "upload")
         verdicts = {case["name"]: case["verdict"] for case in document["cases"]}
@@ -613,7 +526,7 @@ class ClientTests(SynchronousTestCase):
         and what had arrived is kept.
         """
         self.server.sendall(b"abc")
-        self.server.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self.server.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         self.server.close()
         self.client.send(b"x")
         self.client.push()
@@ -912,7 +825,7 @@ class OptionTests(ProbeTestCase):
         def script(connection: socket.socket) -> None:
             for request in requests(connection):
                 seen.append(request)
-                connection.sendall(_HEADER % 3 + b"abc"[: 3 * (request[:1] != b"H")])
+                connection.sendall(HEADER % 3 + b"abc"[: 3 * (request[:1] != b"H")])
 
         url = f"http://127.0.0.1:{Scripted(self, script).port}/"
         more = ("--header=X-One: 1", "--header", "host: other", "--method=HEAD")
@@ -952,7 +865,7 @@ class OptionTests(ProbeTestCase):
 
         def script(connection: socket.socket) -> None:
             connection.recv(9999)
-            connection.sendall(_HEADER % _SIZE + _BODY)
+            connection.sendall(HEADER % SIZE + BODY)
 
         path = self.mktemp()
         url = f"http://127.0.0.1:{Scripted(self, script).port}/"
@@ -1011,7 +924,7 @@ class TwistedTests(SynchronousTestCase):
         """
         directory = tempfile.TemporaryDirectory()
         self.addCleanup(directory.cleanup)
-        Path(directory.name, "file").write_bytes(_BODY)
+        Path(directory.name, "file").write_bytes(BODY)
         web = ("web", "--path", directory.name, "--listen")
         port = Server(self, (*TWISTD, *web, listen)).port()
         url = f"http://127.0.0.1:{port}/file"

@@ -130,6 +130,13 @@ class TLSChannel:
         return self._tls.selected_alpn_protocol()
 
     @property
+    def version(self) -> Optional[str]:
+        """
+        As C{ssl} calls it.
+        """
+        return self._tls.version()
+
+    @property
     def unsent(self) -> bool:
         return bool(self._encrypted or self._outgoing.pending)
 

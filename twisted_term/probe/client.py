@@ -92,6 +92,10 @@ class Client:
     @ivar data: all that has arrived, without TLS.
     @ivar sent: the first of what was sent.
     @ivar listener: is told of each piece of that, when it comes.
+    @ivar answers: over TLS, it answers a close_notify with its own and FIN,
+        when all that is queued has been sent.  TLS 1.2 demands it (RFC 5246,
+        section 7.2.1), and that what is queued is discarded; and some servers
+        wait for it.
     @ivar fin: the server's FIN came.
     @ivar reset: the server's RST came, behind its FIN or without one.
     @ivar endless: bytes still came when the longest time, or the largest
@@ -103,6 +107,7 @@ class Client:
         connection; C{None} where that was not asked, or did not come.
     @ivar timeWait: set by L{close}.
     @ivar protocol: what ALPN has chosen; C{None} if it has not.
+    @ivar version: of TLS, as C{ssl} calls it; C{None} without.
 
     @raise OSError: if it cannot connect.
     """
@@ -120,11 +125,13 @@ class Client:
         """
         self.data = bytearray()
         self.listener: Optional[Callable[[bytes], None]] = None
+        self.answers = True
         self.fin = self.reset = self.endless = False
         self.closedFirst: Optional[str] = None
         self.held: Optional[float] = None
         self.timeWait = TimeWait.UNKNOWN
         self.protocol: Optional[str] = None
+        self.version: Optional[str] = None
         self.timeline = Timeline()
         self.sent = bytearray()
         self._limits = limits
@@ -154,7 +161,7 @@ class Client:
         if tls is None:
             return PlainChannel(self._socket)
         channel = TLSChannel(self._socket, tls)
-        self.protocol = channel.protocol
+        self.protocol, self.version = channel.protocol, channel.version
         self.timeline.add("TLS handshake done")
         return channel
 
@@ -363,6 +370,11 @@ class Client:
             self._take(data)
         if self.closeNotify and not notified:
             self.timeline.add("close_notify came")
+            self.closedFirst = self.closedFirst or "server"
+            if self.answers:
+                if self.version == "TLSv1.2":
+                    self._unsent, self._source = memoryview(b""), bytes
+                self.halfClose()
         if data == b"":
             self.fin = True
             self.timeline.add("FIN came")

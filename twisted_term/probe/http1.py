@@ -146,6 +146,7 @@ def _slowReader(probe: Stream) -> Played:
 
 def _neverCloses(probe: Stream) -> Played:
     client = probe.connect()
+    client.answers = False
     client.send(probe.target.request)
     client.receive()
     client.hold()
