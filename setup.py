@@ -34,6 +34,8 @@ setup(
     install_requires=["twisted>=24.7.0", "zope.interface>=5"],
     extras_require={
         "metrics": ["prometheus_client"],
+        # HTTP/1.1 needs neither.
+        "probe": ["h2", "wsproto"],
         "test": [
             "build",
             "daphne",
@@ -50,7 +52,9 @@ setup(
             "setuptools>=64",
             "twisted[conch,http2,tls]",
             "uvloop",
+            "websockets",
             "wheel",
+            "wsproto",
         ],
         "bench": ["aiohttp", "matplotlib", "uvloop"],
         "docs": ["pydoctor"],

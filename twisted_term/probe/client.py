@@ -139,6 +139,7 @@ class Client:
         self._source: Callable[[], bytes] = bytes
         self._halfClosing = False
         self._notify = True
+        self._ended = False
         self._started = time.monotonic()
         self.seconds = 0.0
         self._socket = socket.socket(address.family)
@@ -314,6 +315,8 @@ class Client:
         self.timeline.add("the client resets" if reset else "the client closes")
 
     def _pending(self) -> bool:
+        if self._ended:
+            return False
         if not self._unsent:
             self._unsent = memoryview(self._source())
         return bool(self._unsent) or self._channel.unsent
@@ -394,6 +397,7 @@ class Client:
 
     def _shutdown(self) -> None:
         self._halfClosing = False
+        self._ended = True
         # The server may have reset it already, which the next read tells.
         with contextlib.suppress(OSError):
             self._channel.endWriting(self._notify)

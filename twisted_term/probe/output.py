@@ -131,13 +131,14 @@ def summary(probe: Probe[Any], results: Sequence[Result]) -> list[str]:
     assert probe.reference is not None
     answer, static, _, _ = probe.reference
     lines = []
-    if answer.status is not None and answer.status >= 400:
+    web = probe.target.protocol != "WebSocket"
+    if web and answer.status is not None and answer.status >= 400:
         lines += _wrapped(
             f"The polite client, too, got {answer.status}: that answer is judged."
         )
     if not static:
         lines += _wrapped("The answer varies: its framing is judged, not its bytes.")
-    if len(answer.body) < _SMALL_ANSWER and probe.target.protocol != "WebSocket":
+    if web and len(answer.body) < _SMALL_ANSWER:
         lines += _wrapped(
             f"The answer has {len(answer.body)} bytes; one of some MB would show more."
         )

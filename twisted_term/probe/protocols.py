@@ -1,5 +1,6 @@
 """
-Which cases are played over which protocol.
+Which cases are played over which protocol.  What needs a library is imported
+only when it is asked for.
 """
 
 from __future__ import annotations
@@ -8,15 +9,28 @@ from . import http1
 from .cases import Case
 from .targets import Target
 
+_NEEDS = 'needs more libraries: pip install "twisted_term[probe]"'
+
 
 def casesOf(target: Target) -> tuple[Case, ...]:
     """
     The first one is the polite one.
 
-    @raise ValueError: if there is none.
+    @raise ValueError: if a library is missing.
     """
-    if target.protocol in ("HTTP/2", "WebSocket"):
-        raise ValueError(f"{target.text!r}: {target.protocol} is not supported")
+    try:
+        if target.protocol == "HTTP/2":
+            from . import http2
+
+            return http2.CASES
+        if target.protocol == "WebSocket":
+            from . import websocket
+
+            return websocket.CASES
+    except ImportError as error:
+        raise ValueError(
+            f"{target.text!r}: {error.name} is missing; {_NEEDS}"
+        ) from None
     return http1.CASES
 
 
