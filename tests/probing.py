@@ -113,6 +113,8 @@ def clean(connection: socket.socket) -> None:
 
 
 class ProbeTestCase(SynchronousTestCase):
+    maxDiff = None
+
     def probe(self, *arguments: str) -> tuple[int, str, str]:
         """
         @return: exit status, standard output, standard error.

@@ -74,7 +74,7 @@ class Probe(Generic[T]):
         """
         return Client(self.address, self.limits, buffer, self.watched)
 
-    def learn(self, polite: Callable[[Probe[T]], Played]) -> None:
+    def learn(self, polite: Callable[[Any], Played]) -> None:
         """
         Be polite, twice, and set the reference.
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Callable, NamedTuple, NoReturn, Optional
 
-from . import output
+from . import deploy, output
 from .answers import BadAnswer
 from .capture import capture
 from .cases import Case, Probe
@@ -249,7 +249,10 @@ def main() -> NoReturn:
     Run, print, and exit.
     """
     try:
-        status = _probe(parse(sys.argv[1:]))
+        if sys.argv[1:2] == ["deploy"]:
+            status = deploy.run(sys.argv[2:])
+        else:
+            status = _probe(parse(sys.argv[1:]))
         sys.stdout.flush()
     except BrokenPipeError:
         # Who reads us has seen enough; Python must not complain at the end.

@@ -32,8 +32,9 @@ _SMALL = 1 << 16
 _SMALLEST = 1 << 13
 _BLOCK = b"u" * (1 << 14)
 #: RFC 9113, section 4.1: length and type of a frame; nine bytes in all.
-_FRAME = struct.Struct(">BHB")
+_FRAME = struct.Struct(">HBB")
 _HEAD = 9
+_SETTINGS = 4
 
 
 class Stream:
@@ -85,6 +86,7 @@ class Connection:
         self.streams: list[Stream] = []
         self._target = target
         self._received = bytearray()
+        self._greeted = False
         self._uploads: deque[Stream] = deque()
         self._wire = H2Connection(H2Configuration(header_encoding="utf-8"))
         self._wire.initiate_connection()
@@ -169,9 +171,12 @@ class Connection:
         """
         self._received += data
         while len(self._received) >= _HEAD:
-            high, low, _ = _FRAME.unpack_from(self._received)
-            size = _HEAD + (high << 16 | low)
-            if size > _HEAD + (1 << 24) or len(self._received) < size:
+            high, low, kind = _FRAME.unpack_from(self._received)
+            if not self._greeted and kind != _SETTINGS:  # RFC 9113, section 3.4
+                raise BadAnswer(f"{bytes(self._received[:_HEAD])!r}: must be HTTP/2")
+            self._greeted = True
+            size = _HEAD + (high << 8 | low)
+            if len(self._received) < size:
                 break
             frame = bytes(self._received[:size])
             del self._received[:size]

@@ -40,6 +40,14 @@ class Progress:
             self._draw(0)
             self._done += 1
 
+    def rename(self, name: str) -> None:
+        """
+        It goes on with something else.
+        """
+        with self._lock:
+            self._name = name
+            self._draw(1)
+
     def skip(self, count: int) -> None:
         """
         So many will not come.

@@ -192,6 +192,24 @@ class HTTPTarget(WebTarget):
         ]
         return "".join(f"{line}\r\n" for line in [*lines, ""]).encode("latin-1")
 
+    def urlOf(self, path: str) -> str:
+        """
+        A WebSocket of the same server.
+        """
+        scheme = "wss" if self.scheme == "https" else "ws"
+        return f"{scheme}://{self.authority}{path}"
+
+    def at(self, path: str) -> HTTPTarget:
+        """
+        Something else of the same server.
+
+        @raise ValueError: if it is no path.
+        """
+        if not path.startswith("/"):
+            raise ValueError(f"{path!r}: must be a path that starts with /")
+        url = f"{self.scheme}://{self.authority}{path}"
+        return HTTPTarget(url, self.method, self.fields)
+
     def upload(self, size: int) -> Upload:
         """
         A POST, without C{Expect: 100-continue}.
