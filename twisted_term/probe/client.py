@@ -28,6 +28,8 @@ _STUCK = 0.2
 _BEHIND = 0.3
 #: How long, in seconds, a RST may take to answer a byte.
 _ROUND_TRIP = 1.0
+#: How long, in seconds, a FIN may take behind close_notify.
+_FIN_BEHIND = 0.1
 _PAUSE = 0.02
 _READ = 1 << 18
 #: Of what was sent, so much is kept to be shown.
@@ -374,7 +376,8 @@ class Client:
         if self.closeNotify and not notified:
             self.timeline.add("close_notify came")
             self.closedFirst = self.closedFirst or "server"
-            if self.answers:
+            # A server that has sent FIN, too, may be gone: it waits for nothing.
+            if self.answers and not self._wait(select.POLLIN, _FIN_BEHIND):
                 if self.version == "TLSv1.2":
                     self._unsent, self._source = memoryview(b""), bytes
                 self.halfClose()
