@@ -65,7 +65,7 @@ def _await(process: subprocess.Popen[bytes], port: int) -> None:
 
 
 @contextlib.contextmanager
-def _running(command: list[str], place: Place) -> Iterator[None]:
+def _running(command: list[str], place: Place) -> Iterator[subprocess.Popen[bytes]]:
     """
     A server, while the context lasts.
     """
@@ -79,7 +79,7 @@ def _running(command: list[str], place: Place) -> Iterator[None]:
         )
     try:
         _await(process, place.port)
-        yield
+        yield process
     finally:
         process.terminate()
         try:
