@@ -53,11 +53,10 @@ class DeployTestCase(ProbeTestCase):
         fates = {name: [one["fate"] for one in ones] for name, ones in cases.items()}
         return status, document, fates
 
-    def folder(self) -> str:
+    def folder(self, body: bytes = BODY) -> str:
         directory = tempfile.TemporaryDirectory()
         self.addCleanup(directory.cleanup)
-        # More than the buffers on the way can hold.
-        Path(directory.name, "file").write_bytes(6 * BODY)
+        Path(directory.name, "file").write_bytes(body)
         return directory.name
 
 
@@ -69,7 +68,9 @@ class TwistedTests(DeployTestCase):
     def web(self, listen: str, *arguments: str) -> tuple[int, Any, dict[str, Any]]:
         port = freePort()
         listen = listen.format(port)
-        command = (*TWISTD, "web", "--path", self.folder(), "--listen", listen)
+        # More than the buffers on the way can hold.
+        folder = self.folder(6 * BODY)
+        command = (*TWISTD, "web", "--path", folder, "--listen", listen)
         url = f"http://127.0.0.1:{port}/file"
         return self.deploy(url, *arguments, "--", *command)
 
@@ -109,7 +110,9 @@ class TwistedTests(DeployTestCase):
             self, (*TWISTD, "web", "--path", self.folder(), "--listen", listen)
         )
         url = f"http://127.0.0.1:{server.port()}/file"
-        status, document, _ = self.deploy(url, f"--pid={server.process.pid}")
+        status, document, _ = self.deploy(
+            url, f"--pid={server.process.pid}", "--connections=1"
+        )
         self.assertEqual((status, document["rounds"][0]["end"]), (0, "ended"), document)
 
 

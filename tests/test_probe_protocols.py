@@ -340,7 +340,7 @@ class TwistedTests(ProbeTestCase):
         Behind C{term:} all cases are clean, over TLS 1.2 and 1.3.
         """
         for version in ("1.3",) if REPEATED else ("1.2", "1.3"):
-            status, rounds = self.web("term:", f"--tls={version}", "--upload=3000000")
+            status, rounds = self.web("term:", f"--tls={version}", "--upload=1000000")
             verdicts = {name: one["verdict"] for name, one in rounds.items()}
             self.assertEqual({*verdicts.values()}, {"clean"}, verdicts)
             self.assertEqual(status, 0)

@@ -148,7 +148,9 @@ class Flight:
             return Fate.RESET
         if not client.fin:
             return Fate.HANGS
-        begun = client.data if count == 1 else answer.status is None
+        reference = self.site.reference
+        before = (count - 1) * len(reference.answer.body) if reference else 0
+        begun = len(answer.body) > before or (count == 1 and client.data)
         return Fate.TRUNCATED if begun else Fate.UNANSWERED
 
 

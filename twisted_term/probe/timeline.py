@@ -20,7 +20,8 @@ class Moment:
     @ivar seconds: since the start of the connection, when it began.
     @ivar until: and when it was last seen.
     @ivar count: bytes, if it is about bytes.
-    @ivar server: what the kernel said of the server's side just behind it.
+    @ivar server: what the kernel said of the server's side just behind it, when
+        it was last seen.
     """
 
     seconds: float
@@ -28,6 +29,13 @@ class Moment:
     what: str
     count: int
     server: str
+
+    def isLike(self, what: str, server: str) -> bool:
+        """
+        Is it the same again, and the server's side in the same state?
+        """
+        states = (text.partition(",")[0] for text in (self.server, server))
+        return self.what == what and len({*states}) == 1
 
     def line(self) -> str:
         """
@@ -59,9 +67,9 @@ class Timeline:
         now = time.monotonic() - self._started
         server = self.watch() if self.watch else ""
         last = self.moments[-1] if self.moments else None
-        if last is not None and (last.what, last.server) == (what, server):
+        if last is not None and last.isLike(what, server):
             last.count += count
-            last.until = now
+            last.until, last.server = now, server
         else:
             self.moments.append(Moment(now, now, what, count, server))
 
