@@ -19,7 +19,7 @@ from unittest import SkipTest
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from .certificates import VERSIONS, certificateFile, isTruncation
+from .certificates import IGNORE_UNEXPECTED_EOF, VERSIONS, certificateFile, isTruncation
 from .probing import BODY, HEADER, SIZE, ProbeTestCase, Scripted, clean, requests
 from .processes import TWISTD, Server
 from .support import REPEATED, SECONDS, once
@@ -44,6 +44,7 @@ class TLSTests(ProbeTestCase):
         self.path = certificateFile(self)
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.load_cert_chain(self.path)
+        self.context.options &= ~IGNORE_UNEXPECTED_EOF
 
     def url(self, script: Any) -> str:
         def wrapped(connection: socket.socket) -> None:

@@ -142,7 +142,7 @@ class Client:
         self._halfClosing = False
         self._notify = True
         self._ended = False
-        self._started = time.monotonic()
+        self._started = self._heard = time.monotonic()
         self.seconds = 0.0
         self._socket = socket.socket(address.family)
         try:
@@ -210,9 +210,10 @@ class Client:
 
     def push(self) -> None:
         """
-        Send all that is queued and read nothing, until that blocks.
+        Send all that is queued and read nothing, until that blocks, or
+        patience is over.
         """
-        deadline = time.monotonic() + self._limits.longest
+        deadline = time.monotonic() + self._limits.patience
         while self._pending() and time.monotonic() < deadline:
             if not self._wait(select.POLLOUT, _STUCK):
                 self.timeline.add("sending blocks")
@@ -246,7 +247,7 @@ class Client:
                 select.POLLIN | (select.POLLOUT if pending else 0), min(quiet, left)
             )
             if not events:
-                self.endless = left < quiet
+                self.endless = left < quiet and self._heard > longest - quiet
                 break
             if events & select.POLLOUT:
                 self._write()
@@ -389,6 +390,7 @@ class Client:
 
     def _take(self, data: bytes) -> None:
         self.data += data
+        self._heard = time.monotonic()
         self.timeline.add("received", len(data))
         if self.listener is not None:
             self.listener(data)
