@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any, Optional
 from xml.sax.saxutils import escape
 
-from webservers import BACKEND, SERVERS, Missing, Place, Server
+from webservers import BACKEND, SERVERS, Missing, Place, Server, package
 
 _SIZE = 5_000_000
 _DOCUMENT = Path(__file__).parents[1] / "docs" / "probe.rst"
@@ -137,6 +137,7 @@ def probe(server: Server, column: str, body: bytes, rounds: int) -> Any:
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
         place = _place(Path(name), body)
         if server.proxy:
+            package("aiohttp")()
             backend = place._replace(port=place.backend)
             stack.enter_context(_running(BACKEND(backend), backend))
         tls = column in ("TLS", "HTTP/2")
@@ -305,6 +306,8 @@ def _probeAll(server: Server, body: bytes, rounds: int) -> dict[str, Any]:
             print(f"{server.name} {what}: {column}", file=sys.stderr, flush=True)
             try:
                 reports[column] = probe(server, column, body, rounds)
+            except Missing as problem:
+                return {"skipped": str(problem)}
             except RuntimeError as error:
                 reports[column] = {"error": str(error)[-200:]}
             print(f"  {_cell(reports[column])}", file=sys.stderr, flush=True)

@@ -538,4 +538,4 @@ SERVERS = (
 BACKEND = _script("aiohttp", _AIOHTTP)
 
 
-__all__ = ["BACKEND", "SERVERS", "Missing", "Place", "Server"]
+__all__ = ["BACKEND", "SERVERS", "Missing", "Place", "Server", "package"]

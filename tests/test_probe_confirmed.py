@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 from typing import Any, Callable
@@ -154,12 +155,11 @@ def goAway(port: int, process: Any) -> int:
     return count
 
 
-def closeBehindTalk(port: int, process: Any) -> int:
+def closeAndFIN(port: int, process: Any) -> int:
     """
-    A WebSocket, a message, a Close frame, and FIN.
+    A WebSocket, a Close frame, and FIN.
 
-    @return: is there a Close frame in what came?  As many bytes as the file has,
-        if so.
+    @return: as many bytes as the file has, if a Close frame comes back.
     """
     mask = b"\0\0\0\0"
     with socket.create_connection(("127.0.0.1", port), SECONDS) as client:
@@ -207,15 +207,21 @@ class ConfirmedTests(SynchronousTestCase):
         """
         probed = benchmark()
         server = next(one for one in probed.SERVERS if one.name == name)
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
             try:
                 server.version()
+                if server.proxy:
+                    probed.package("aiohttp")()
                 place = probed._place(Path(folder), os.urandom(_SIZE))
                 command = server.command(place._replace(tls=tls))
             except (probed.Missing, FileNotFoundError) as problem:
                 raise SkipTest(str(problem)) from None
-            with probed._running(command, place) as process:
-                return client(place.port, process)
+            if server.proxy:
+                behind = place._replace(port=place.backend)
+                backend = probed.BACKEND(behind)
+                stack.enter_context(probed._running(backend, behind))
+            process = stack.enter_context(probed._running(command, place))
+            return client(place.port, process)
 
     def confirm(
         self,
@@ -260,9 +266,13 @@ class ConfirmedTests(SynchronousTestCase):
         """
         HTTP/2: GOAWAY behind the request.
         """
-        self.confirm(
-            goAway, ("twisted.web", "Daphne"), ("nginx", "Apache httpd"), tls=True
-        )
+        self.confirm(goAway, ("twisted.web", "Daphne"), ("nginx", "lighttpd"), tls=True)
+
+    def test_webSocket(self) -> None:
+        """
+        WebSocket: FIN behind the Close frame.  No other server loses it.
+        """
+        self.confirm(closeAndFIN, ("nginx, proxy",), ("Daphne", "Daphne, term:"))
 
     def test_deploy(self) -> None:
         """

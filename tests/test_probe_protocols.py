@@ -141,6 +141,20 @@ class HTTP2Tests(ProbeTestCase):
         self.assertEqual((status, rounds["polite"]["verdict"]), (1, "loses data"))
         self.assertEqual(rounds["polite"]["note"], "1 bytes missing")
 
+    def test_cutShort(self) -> None:
+        """
+        END_STREAM in the midst of an announced answer.
+        """
+
+        def answer(wire: Any, stream: int) -> None:
+            fields = [(":status", "200"), ("content-length", "3")]
+            wire.send_headers(stream, fields)
+            wire.send_data(stream, b"ab", end_stream=True)
+
+        status, _, rounds = self.judgeURL(self.url(answer), "--http2", "--case=polite")
+        self.assertEqual((status, rounds["polite"]["verdict"]), (1, "loses data"))
+        self.assertEqual(rounds["polite"]["note"], "1 bytes missing")
+
     def test_noHTTP2(self) -> None:
         """
         Another protocol is an error in one line.

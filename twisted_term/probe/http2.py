@@ -46,8 +46,9 @@ class Stream:
     @ivar code: of a RST_STREAM.
     """
 
-    def __init__(self, number: int, upload: int) -> None:
+    def __init__(self, number: int, method: str, upload: int) -> None:
         self.number = number
+        self.method = method
         self.upload = upload
         self.body = bytearray()
         self.status: Optional[int] = None
@@ -67,7 +68,9 @@ class Stream:
         """
         What it got.
         """
-        return Answer(bytes(self.body), self.expected, self.ended, self.status)
+        short = self.expected is not None and len(self.body) < self.expected
+        complete = self.ended and not short
+        return Answer(bytes(self.body), self.expected, complete, self.status)
 
 
 class Connection:
@@ -111,7 +114,7 @@ class Connection:
         ]
         if upload:
             fields.append(("content-length", str(upload)))
-        stream = Stream(self._wire.get_next_available_stream_id(), upload)
+        stream = Stream(self._wire.get_next_available_stream_id(), method, upload)
         self._wire.send_headers(stream.number, fields, end_stream=not upload)
         self.streams.append(stream)
         if upload:
@@ -199,7 +202,11 @@ class Connection:
             fields = {str(name): str(value) for name, value in event.headers or ()}
             stream.status = int(fields.get(":status", 0))
             length = fields.get("content-length", "")
-            stream.expected = int(length) if length.isdigit() else None
+            if length.isdigit() and stream.method != "HEAD":
+                stream.expected = int(length)
+            # The library would end the connection for an answer that is shorter,
+            # of a stream that was cancelled as well; that is judged here.
+            self._wire.streams[stream.number]._expected_content_length = None
         elif isinstance(event, DataReceived):
             stream.body += event.data or b""
             self._wire.acknowledge_received_data(
