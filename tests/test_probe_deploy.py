@@ -18,6 +18,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from .certificates import needs
 from .probing import (
     BODY,
     HEADER,
@@ -31,6 +32,21 @@ from .probing import (
 from .processes import TWISTD, Server
 from .support import once
 
+#: Answers each request, and accepts each WebSocket.
+_ASGI = """
+async def application(scope, receive, send):
+    if scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.accept"})
+        while (await receive())["type"] != "websocket.disconnect":
+            pass
+        return
+    while (await receive()).get("more_body"):
+        pass
+    headers = [(b"content-length", b"3")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": b"abc"})
+"""
 _SORTS = {"download", "upload", "idle", "next", "queue", "late"}
 
 
@@ -100,6 +116,29 @@ class TwistedTests(DeployTestCase):
         for name in ("download", "upload", "next", "queue"):
             self.assertEqual(fates[name], ["whole"] * 2, name)
         self.assertEqual(fates["idle"], ["ended"] * 2)
+
+    def test_termWebSocket(self) -> None:
+        """
+        A WebSocket of Daphne, behind C{term:}, gets its Close frame.
+        """
+        needs("daphne", "wsproto")
+        folder, port = self.folder(), freePort()
+        Path(folder, "echo.py").write_text(_ASGI)
+        listen = f"term:tcp:{port}:interface=127.0.0.1:drainTimeout=3"
+        run = (
+            f"import sys; sys.path.insert(0, {folder!r});"
+            "from daphne.cli import CommandLineInterface as c; c.entrypoint()"
+        )
+        command = (sys.executable, "-c", run, "-v0", "-e", listen, "echo:application")
+        status, document, fates = self.deploy(
+            f"http://127.0.0.1:{port}/", "--websocket=/socket", "--", *command
+        )
+        self.assertEqual(fates["websocket"], ["ended"] * 2)
+        self.assertEqual((status, document["lost"]), (0, 0), document)
+
+    test_termWebSocket.todo = (  # type: ignore[attr-defined]
+        "a drain resets a WebSocket of Daphne at drainTimeout, and sends no Close frame"
+    )
 
     def test_pid(self) -> None:
         """

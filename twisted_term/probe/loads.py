@@ -20,6 +20,7 @@ Site = Probe[HTTPTarget]
 _SMALL = 1 << 16
 #: Seconds that a download, and an upload, takes from the stop on.
 _SLOW = 1.0
+_READY = 5.0
 #: Bytes of an upload, half of them before the stop.
 _UPLOAD = 2 << 20
 _PIECES = 16
@@ -107,6 +108,14 @@ class Flight:
             self.client.close()
             self.client = None
 
+    @property
+    def _readiness(self) -> float:
+        """
+        Seconds that the server has for its part before the stop: one that serves
+        one client at a time may not come to it.
+        """
+        return min(_READY, self.site.limits.patience)
+
     def _connected(self) -> Client:
         self.client = self.site.connect(_SMALL)
         return self.client
@@ -165,7 +174,7 @@ class Download(Flight):
     def prepare(self) -> None:
         client = self._connected()
         client.send(self.site.target.header(self.site.target.method))
-        client.receive(1)
+        client.receive(1, patience=self._readiness)
 
     def finish(self) -> Outcome:
         client, since = self.client, time.monotonic()
@@ -218,7 +227,7 @@ class Idle(Flight):
     def prepare(self) -> None:
         client = self._connected()
         client.send(self.site.target.header(self.site.target.method))
-        client.receive(until=self._whole(1))
+        client.receive(until=self._whole(1), patience=self._readiness)
 
     @property
     def kept(self) -> bool:
