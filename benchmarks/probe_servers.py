@@ -167,7 +167,7 @@ def _verdicts(report: Any) -> list[tuple[str, list[str]]]:
     The verdicts of a cell that are not clean, the worst first, and their cases.
     """
     if "error" in report:
-        return [("error", [report["error"].splitlines()[-1]])]
+        return [("error", [(report["error"].splitlines() or ["it says nothing"])[-1]])]
     if "rounds" in report:
         return _fates(report)
     found: dict[str, list[str]] = {}

@@ -232,13 +232,10 @@ def _finish(connection: Connection, *judged: Stream) -> Played:
 
     @param judged: the streams that must be whole.
     """
-    connection.client.receive(until=lambda: _over(connection))
-    return _farewell(connection, *judged)
-
-
-def _farewell(connection: Connection, *judged: Stream) -> Played:
     client = connection.client
-    if not client.over:
+    client.receive(until=lambda: _over(connection))
+    # Who stalls is not helped to an end.
+    if not client.over and _over(connection):
         connection.goAway()
         client.halfClose()
         client.receive()
