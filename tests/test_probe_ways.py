@@ -112,6 +112,27 @@ class TLSTests(ProbeTestCase):
         self.judgeURL(self.url(script), *cases)
         self.assertEqual(ends[-2:], ["close_notify", "FIN"])
 
+    def test_alert(self) -> None:
+        """
+        A server that answers a bare FIN in mid-upload with a fatal alert has
+        not taken it for the end of the upload.
+        """
+
+        def script(connection: Any) -> None:
+            if connection.recv(9999).startswith(b"POST"):
+                with contextlib.suppress(OSError):
+                    while connection.recv(9999):
+                        pass
+            else:
+                connection.sendall(HEADER % 3 + b"abc")
+                connection.unwrap()
+
+        url = self.url(script)
+        for version in ("1.2", "1.3"):
+            case = ("--case=cut-upload", f"--ca={self.path}", f"--tls={version}")
+            status, _, rounds = self.judgeURL(url, *case)
+            self.assertEqual((status, rounds["cut-upload"]["verdict"]), (0, "clean"))
+
     def test_untrusted(self) -> None:
         """
         A certificate that is not trusted is an error, unless C{--insecure}

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import select
 import socket
+import ssl
 import struct
 import time
 from typing import Any, Callable, NamedTuple, Optional
@@ -99,7 +100,8 @@ class Client:
         section 7.2.1), and that what is queued is discarded; and some servers
         wait for it.
     @ivar fin: the server's FIN came.
-    @ivar reset: the server's RST came, behind its FIN or without one.
+    @ivar reset: the server's RST came, behind its FIN or without one, or over
+        TLS a fatal alert.
     @ivar endless: bytes still came when the longest time, or the largest
         answer, was reached.
     @ivar closedFirst: C{"server"} or C{"client"}; C{None} if neither
@@ -372,6 +374,11 @@ class Client:
         except ConnectionResetError:
             data = None
             self._wasReset()
+        except ssl.SSLError as error:
+            # A fatal alert: the server gives the connection up (RFC 8446, 6.2).
+            data = None
+            self.timeline.add(f"TLS failed: {error.reason}")
+            self._wasReset()
         if data:
             self._take(data)
         if self.closeNotify and not notified:
@@ -398,7 +405,7 @@ class Client:
     def _wasReset(self) -> None:
         if not self.reset:
             self.reset = True
-            self.timeline.add("RST came")
+            self.timeline.add("reset by the server")
 
     def _shutdown(self) -> None:
         self._halfClosing = False
