@@ -31,10 +31,12 @@ setup(
     ],
     package_dir={"": "."},
     package_data={"twisted_term": ["py.typed"], "twisted_term.status": ["status.html"]},
-    entry_points={"console_scripts": ["term-probe = twisted_term.probe._command:main"]},
+    entry_points={"console_scripts": ["term-probe = twisted_term.probe.command:main"]},
     install_requires=["twisted>=24.7.0", "zope.interface>=5"],
     extras_require={
         "metrics": ["prometheus_client"],
+        # HTTP/1.1 needs neither.
+        "probe": ["h2", "wsproto"],
         "test": [
             "autobahn",
             "build",

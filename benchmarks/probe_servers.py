@@ -1,250 +1,49 @@
 """
-Who loses data when it closes?  C{term-probe} against eight servers, each a
-process of its own on the loopback interface that serves the same 5 MB.
+Who loses data when it closes, and when it is stopped?  C{term-probe} against
+twenty servers, each a process of its own on the loopback interface that serves
+the same 5 MB with the settings that it comes with; what each does with a POST is
+said in webservers.py.  What is not installed is skipped, and said.
 
-All have the settings that they come with.  What a POST to the file gets is
-each one's own way: nginx is told to answer with the file instead of a 405,
-the three Python application servers and Go have a handler that answers any
-method with the file and does not read the request's body; Apache reads all of
-the body, and then sends the file; twisted.web reads all of it, and sends a 405.
-What is not installed is skipped, and said.
+    pip install aiohttp cheroot daphne granian gunicorn hypercorn sanic \\
+        tornado uvicorn waitress websockets ".[probe]"
+    apt-get install --no-install-recommends nginx haproxy apache2-bin lighttpd \\
+        lighttpd-mod-openssl golang-go nodejs openssl
+    python benchmarks/probe_servers.py [--rounds N] [--server NAME] [--write]
 
-    pip install aiohttp uvicorn gunicorn
-    apt-get install --no-install-recommends nginx apache2 golang-go
-    python benchmarks/probe_servers.py [--rounds N] [--write]
-
-C{--write} puts the table into docs/probe.rst.
+C{--write} puts the tables into docs/probe.rst, and the picture beside it;
+C{--keep FILE} adds what is found to what another run has found.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
-import re
-import shutil
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Callable, NamedTuple, Optional
+from typing import Any, Optional
+from xml.sax.saxutils import escape
 
-from twisted_term.probe._cases import CASES
+from webservers import BACKEND, SERVERS, Missing, Place, Server, package
 
 _SIZE = 5_000_000
 _DOCUMENT = Path(__file__).parents[1] / "docs" / "probe.rst"
+_PICTURE = _DOCUMENT.with_name("probe.svg")
 _BEGIN, _END = ".. table: begin\n", ".. table: end\n"
+COLUMNS = ("HTTP/1.1", "TLS", "HTTP/2", "WebSocket", "deploy")
 #: Limits of all waits, in seconds.
-_START, _STOP, _BUILD, _PROBE = 30.0, 20.0, 300.0, 3600.0
-
-_NGINX = """
-daemon off;
-worker_processes 1;
-pid {directory}/nginx.pid;
-error_log {directory}/nginx.log;
-events {{}}
-http {{
-    access_log off;
-    client_max_body_size 1g;
-    client_body_temp_path {directory}/body;
-    proxy_temp_path {directory}/proxy;
-    fastcgi_temp_path {directory}/fastcgi;
-    uwsgi_temp_path {directory}/uwsgi;
-    scgi_temp_path {directory}/scgi;
-    server {{
-        listen 127.0.0.1:{port};
-        root {directory}/www;
-        error_page 405 =200 /file;
-    }}
-}}
-"""
-_APACHE = """
-ServerRoot {directory}
-ServerName localhost
-LoadModule mpm_event_module /usr/lib/apache2/modules/mod_mpm_event.so
-LoadModule authz_core_module /usr/lib/apache2/modules/mod_authz_core.so
-Listen 127.0.0.1:{port}
-PidFile {directory}/apache.pid
-DefaultRuntimeDir {directory}
-ErrorLog {directory}/apache.log
-User www-data
-Group www-data
-DocumentRoot {directory}/www
-"""
-_AIOHTTP = """
-import sys
-from pathlib import Path
-from aiohttp import web
-body = Path(sys.argv[2]).read_bytes()
-async def answer(request):
-    return web.Response(body=body)
-application = web.Application()
-application.router.add_route("*", "/file", answer)
-web.run_app(application, host="127.0.0.1", port=int(sys.argv[1]), access_log=None)
-"""
-_APPLICATIONS = """
-import os
-from pathlib import Path
-body = Path(os.environ["PROBE_FILE"]).read_bytes()
-length = str(len(body))
-async def asgi(scope, receive, send):
-    headers = [(b"content-length", length.encode())]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
-def wsgi(environ, start):
-    start("200 OK", [("Content-Length", length)])
-    return [body]
-"""
-_GO = """\
-package main
-
-import (
-	"net/http"
-	"os"
-	"strconv"
-)
-
-func main() {
-	body, err := os.ReadFile(os.Args[2])
-	if err != nil {
-		panic(err)
-	}
-	http.HandleFunc("/file", func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Length", strconv.Itoa(len(body)))
-		w.Write(body)
-	})
-	panic(http.ListenAndServe("127.0.0.1:"+os.Args[1], nil))
-}
-"""
-
-
-class Missing(Exception):
-    """
-    It is not installed.
-    """
-
-
-class Place(NamedTuple):
-    """
-    Where a server finds its files, and its port.
-    """
-
-    directory: Path
-    port: int
-
-    @property
-    def file(self) -> str:
-        """
-        What it serves as C{/file}.
-        """
-        return str(self.directory / "www" / "file")
-
-    def write(self, name: str, text: str) -> str:
-        """
-        Write a file, and return its path.
-        """
-        path = self.directory / name
-        path.write_text(text)
-        return str(path)
-
-
-class Server(NamedTuple):
-    """
-    @ivar version: says which one it is, or raises L{Missing}.
-    @ivar command: what to run.
-    """
-
-    name: str
-    version: Callable[[], str]
-    command: Callable[[Place], list[str]]
-
-
-def _package(name: str) -> Callable[[], str]:
-    def find() -> str:
-        try:
-            return version(name)
-        except PackageNotFoundError:
-            raise Missing(f"{name} is not installed") from None
-
-    return find
-
-
-def _program(*command: str) -> Callable[[], str]:
-    def find() -> str:
-        _path(command[0])
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_START)
-        found = re.search(r"\d+\.\d+[.\d]*", done.stdout + done.stderr)
-        return found[0] if found else "?"
-
-    return find
-
-
-def _path(program: str) -> str:
-    found = shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin")
-    if found is None:
-        raise Missing(f"{program} is not installed")
-    return found
-
-
-def _twisted(prefix: str) -> Callable[[Place], list[str]]:
-    def command(place: Place) -> list[str]:
-        listen = f"{prefix}tcp:{place.port}:interface=127.0.0.1"
-        www = str(place.directory / "www")
-        twistd = ["-m", "twisted", "web", "--listen", listen, "--path", www]
-        return [sys.executable, *twistd]
-
-    return command
-
-
-def _nginx(place: Place) -> list[str]:
-    log = str(place.directory / "nginx.log")
-    text = _NGINX.format(directory=place.directory, port=place.port)
-    return [_path("nginx"), "-e", log, "-c", place.write("nginx.conf", text)]
-
-
-def _apache(place: Place) -> list[str]:
-    text = _APACHE.format(directory=place.directory, port=place.port)
-    return [_path("apache2"), "-DFOREGROUND", "-f", place.write("apache.conf", text)]
-
-
-def _aiohttp(place: Place) -> list[str]:
-    script = place.write("serve_aiohttp.py", _AIOHTTP)
-    return [sys.executable, script, str(place.port), place.file]
-
-
-def _uvicorn(place: Place) -> list[str]:
-    place.write("applications.py", _APPLICATIONS)
-    quiet = ["--no-access-log", "--port", str(place.port)]
-    return [sys.executable, "-m", "uvicorn", *quiet, "applications:asgi"]
-
-
-def _gunicorn(place: Place) -> list[str]:
-    place.write("applications.py", _APPLICATIONS)
-    bind = f"127.0.0.1:{place.port}"
-    return [sys.executable, "-m", "gunicorn", "--bind", bind, "applications:wsgi"]
-
-
-def _go(place: Place) -> list[str]:
-    source = place.write("serve.go", _GO)
-    program = str(place.directory / "serve")
-    environment = {**os.environ, "GOCACHE": str(place.directory / "cache")}
-    build = [_path("go"), "build", "-o", program, source]
-    subprocess.run(build, check=True, timeout=_BUILD, env=environment)
-    return [program, str(place.port), place.file]
-
-
-SERVERS = (
-    Server("twisted.web", _package("twisted"), _twisted("")),
-    Server("twisted.web, term:", _package("twisted_term"), _twisted("term:")),
-    Server("nginx", lambda: _program(_path("nginx"), "-v")(), _nginx),
-    Server("Apache httpd", lambda: _program(_path("apache2"), "-v")(), _apache),
-    Server("aiohttp", _package("aiohttp"), _aiohttp),
-    Server("uvicorn", _package("uvicorn"), _uvicorn),
-    Server("gunicorn", _package("gunicorn"), _gunicorn),
-    Server("Go net/http", _program("go", "version"), _go),
+_START, _STOP, _PROBE = 30.0, 20.0, 3600.0
+#: An upload over HTTP/2 goes through windows of 64 KiB, and takes long.
+_UPLOADS = {"HTTP/2": 10_000_000}
+_CERTIFICATE = (
+    "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 7"
+    " -subj /CN=localhost -addext subjectAltName=DNS:localhost"
 )
 
 
@@ -265,113 +64,284 @@ def _await(process: subprocess.Popen[bytes], port: int) -> None:
             time.sleep(0.05)
 
 
-def probe(server: Server, body: bytes, rounds: int) -> dict[str, Any]:
+@contextlib.contextmanager
+def _running(command: list[str], place: Place) -> Iterator[subprocess.Popen[bytes]]:
+    """
+    A server, while the context lasts.
+    """
+    with open(place.directory / "output", "ab") as output:
+        process = subprocess.Popen(
+            command,
+            cwd=place.directory,
+            env=_environment(place),
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        _await(process, place.port)
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(_STOP)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _environment(place: Place) -> dict[str, str]:
+    paths = (str(place.directory), os.environ.get("PYTHONPATH", ""))
+    return {
+        **os.environ,
+        "PROBE_FILE": place.file,
+        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+    }
+
+
+def _place(directory: Path, body: bytes) -> Place:
+    # nginx and Apache give their rights up.
+    directory.chmod(0o755)
+    directory.joinpath("www").mkdir()
+    place = Place(directory, _freePort(), _freePort(), False)
+    Path(place.file).write_bytes(body)
+    key, certificate = directory / "key", directory / "certificate"
+    files = ["-keyout", str(key), "-out", str(certificate)]
+    command = [*_CERTIFICATE.split(), *files]
+    subprocess.run(command, check=True, capture_output=True, timeout=_START)
+    Path(place.pem).write_bytes(key.read_bytes() + certificate.read_bytes())
+    Path(place.pem).chmod(0o644)
+    return place
+
+
+def _termProbe(place: Place, *arguments: str) -> Any:
+    done = subprocess.run(
+        [sys.executable, "-m", "twisted_term.probe", *arguments],
+        capture_output=True,
+        timeout=_PROBE,
+        env=_environment(place),
+        cwd=place.directory,
+        text=True,
+    )
+    try:
+        return json.loads(done.stdout)
+    except ValueError:
+        return {"error": done.stderr.strip()[-200:]}
+
+
+def probe(server: Server, column: str, body: bytes, rounds: int) -> Any:
     """
     Start it, probe it, stop it.
 
     @return: what C{term-probe --json} has printed.
     """
-    with tempfile.TemporaryDirectory() as name:
-        place = Place(Path(name), _freePort())
-        # nginx and Apache give their rights up.
-        place.directory.chmod(0o755)
-        place.directory.joinpath("www").mkdir()
-        Path(place.file).write_bytes(body)
-        with open(place.directory / "output", "wb") as output:
-            process = subprocess.Popen(
-                server.command(place),
-                cwd=place.directory,
-                env={**os.environ, "PROBE_FILE": place.file},
-                stdout=output,
-                stderr=output,
-            )
-        try:
-            _await(process, place.port)
-            url = f"http://127.0.0.1:{place.port}/file"
-            options = ["--json", "--rounds", str(rounds)]
-            done = subprocess.run(
-                [sys.executable, "-m", "twisted_term.probe", url, *options],
-                stdout=subprocess.PIPE,
-                timeout=_PROBE,
-            )
-            return json.loads(done.stdout)
-        finally:
-            process.terminate()
-            try:
-                process.wait(_STOP)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+    with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
+        place = _place(Path(name), body)
+        if server.proxy:
+            package("aiohttp")()
+            backend = place._replace(port=place.backend)
+            stack.enter_context(_running(BACKEND(backend), backend))
+        tls = column in ("TLS", "HTTP/2")
+        place = place._replace(tls=tls)
+        command = server.command(place)
+        options = ["--json", "--rounds", str(rounds)]
+        where = f"127.0.0.1:{place.port}"
+        if column == "deploy":
+            more = ["--websocket=/socket"] if "WebSocket" in server.columns else []
+            url = f"http://{where}/file"
+            return _termProbe(place, "deploy", url, *options, *more, "--", *command)
+        with _running(command, place):
+            if column == "WebSocket":
+                more = ["--message=hello", f"ws://{where}/socket"]
+            elif tls:
+                where = f"https://localhost:{place.port}/file"
+                more = ["--insecure", where] + ["--http2"] * (column == "HTTP/2")
+            else:
+                more = [f"http://{where}/file"]
+            if column in _UPLOADS:
+                more.append(f"--upload={_UPLOADS[column]}")
+            return _termProbe(place, *more, *options)
 
 
-def _cell(case: dict[str, Any]) -> str:
-    of = f"{case['counts'][case['verdict']]}/{len(case['rounds'])}"
-    return "clean" if case["verdict"] == "clean" else f"{case['verdict']} {of}"
-
-
-def _simpleTable(rows: list[list[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    rule = " ".join("=" * width for width in widths)
-    lines = [
-        " ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip()
-        for row in rows
-    ]
-    return "\n".join([rule, lines[0], rule, *lines[1:], rule, ""])
-
-
-def tables(found: list[tuple[Server, str, Optional[dict[str, Any]]]]) -> str:
+def _verdicts(report: Any) -> list[tuple[str, list[str]]]:
     """
-    The verdicts, and the particulars of those that are not clean.
-
-    @param found: a server, its version or why it was skipped, and the report.
+    The verdicts of a cell that are not clean, the worst first, and their cases.
     """
-    verdicts = [["server", "version", *(case.name for case in CASES)]]
-    heads = ["server", "case", "status", "expected", "received"]
-    particulars = [[*heads, "end", "closed first", "TIME_WAIT"]]
-    for server, what, report in found:
-        if report is None:
-            verdicts.append([server.name, f"skipped: {what}", *["\\"] * len(CASES)])
+    if "error" in report:
+        return [("error", [(report["error"].splitlines() or ["it says nothing"])[-1]])]
+    if "rounds" in report:
+        return _fates(report)
+    found: dict[str, list[str]] = {}
+    for case in report["cases"]:
+        if case["verdict"] != "clean":
+            found.setdefault(case["verdict"], []).append(case["name"])
+    worst = report["verdict"]
+    return sorted(found.items(), key=lambda item: item[0] != worst)
+
+
+def _fates(report: Any) -> list[tuple[str, list[str]]]:
+    lost: list[str] = []
+    for one in report["rounds"]:
+        for name, outcomes in one["cases"].items():
+            if any(outcome["lost"] for outcome in outcomes) and name not in lost:
+                lost.append(name)
+    if lost:
+        return [("loses data", lost)]
+    ended = all(one["end"] for one in report["rounds"])
+    return [] if ended else [("hangs", ["the process"])]
+
+
+def _cell(report: Optional[Any]) -> str:
+    if report is None:
+        return "\\-"
+    verdicts = _verdicts(report)
+    cells = [f"{verdict}: {', '.join(names)}" for verdict, names in verdicts]
+    return "; ".join(cells) or "clean"
+
+
+def _listTable(rows: list[list[str]]) -> str:
+    lines = [".. list-table::", "   :header-rows: 1", ""]
+    for row in rows:
+        lines += [
+            f"   {'* -' if not n else '  -'} {cell}" for n, cell in enumerate(row)
+        ]
+    return "\n".join([*lines, ""])
+
+
+def tables(found: dict[str, Any]) -> str:
+    """
+    The verdicts, and the particulars of those that lose data.
+
+    @param found: by the server's name, its C{version} and its C{reports}, or why it
+        was C{skipped}.
+    """
+    rows = [["server", "version", *COLUMNS]]
+    heads = ["server", "over", "case", "rounds", "status", "received", "end"]
+    particulars = [[*heads, "closed first"]]
+    for name, one in found.items():
+        if "skipped" in one:
+            rows.append([name, f"skipped: {one['skipped']}", *["\\-"] * len(COLUMNS)])
             continue
-        cells = {case["name"]: _cell(case) for case in report["cases"]}
-        names = [cells.get(case.name, "not played") for case in CASES]
-        verdicts.append([server.name, what, *names])
-        for case in report["cases"]:
-            if case["verdict"] != "clean":
-                rounds = case["rounds"]
-                worst = next(r for r in rounds if r["verdict"] == case["verdict"])
-                keys = ("status", "expected", "received", "end", "closedFirst")
-                values = [worst[key] for key in (*keys, "timeWait")]
-                texts = ["none" if value is None else str(value) for value in values]
-                particulars.append([server.name, case["name"], *texts])
-    title = "The first of the worst rounds of each that is not clean:\n\n"
-    more = "\n" + title + _simpleTable(particulars) if len(particulars) > 1 else ""
-    return _simpleTable(verdicts) + more
+        reports = one["reports"]
+        cells = [_cell(reports.get(column)) for column in COLUMNS]
+        rows.append([name, one["version"], *cells])
+        for column, report in reports.items():
+            for case in report.get("cases", ()):
+                if case["verdict"] == "loses data":
+                    particulars.append([name, column, *_particulars(case)])
+    title = "The first of the worst rounds of each that loses data:\n\n"
+    more = "\n" + title + _listTable(particulars) if len(particulars) > 1 else ""
+    return _listTable(rows) + more
+
+
+def _particulars(case: dict[str, Any]) -> list[str]:
+    rounds = case["rounds"]
+    worst = next(one for one in rounds if one["verdict"] == case["verdict"])
+    of = f"{case['counts'][case['verdict']]}/{len(rounds)}"
+    status = "none" if worst["status"] is None else str(worst["status"])
+    expected = "" if worst["expected"] is None else f" of {worst['expected']}"
+    first = worst["closedFirst"] or "nobody"
+    received = f"{worst['received']}{expected}"
+    return [case["name"], of, status, received, worst["end"], first]
+
+
+_STYLE = """
+svg { background: #fff; font: 13px system-ui, sans-serif; }
+text { fill: #1f2328; }
+.head { font-weight: 600; }
+.small { font-size: 11px; }
+.clean { fill: #dafbe1; }
+.loses { fill: #ffd8d3; }
+.other { fill: #fff1c2; }
+.none { fill: #f0f2f4; }
+"""
+_LEFT, _CELL, _ROW, _TOP = 150, 118, 26, 34
+
+
+def picture(found: dict[str, Any]) -> str:
+    """
+    The table, a word and a colour for each cell.
+    """
+    shown = {name: one for name, one in found.items() if "reports" in one}
+    width, height = _LEFT + _CELL * len(COLUMNS) + 10, _TOP + _ROW * len(shown) + 10
+    lines = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}"'
+        f' width="{width}" height="{height}" role="img">',
+        "<title>Which server loses data when it closes, and when it is stopped</title>",
+        f"<style>{_STYLE}</style>",
+    ]
+    for n, column in enumerate(COLUMNS):
+        x = _LEFT + n * _CELL + 8
+        lines.append(f'<text class="head" x="{x}" y="22">{column}</text>')
+    for row, (name, one) in enumerate(shown.items()):
+        y = _TOP + row * _ROW
+        lines.append(f'<text x="8" y="{y + 18}">{escape(name)}</text>')
+        for n, column in enumerate(COLUMNS):
+            word, kind = _word(one["reports"].get(column))
+            x = _LEFT + n * _CELL
+            size = f'width="{_CELL - 4}" height="{_ROW - 4}" rx="3"'
+            lines.append(f'<rect class="{kind}" x="{x}" y="{y + 2}" {size}/>')
+            lines.append(f'<text class="small" x="{x + 8}" y="{y + 17}">{word}</text>')
+    return "\n".join([*lines, "</svg>", ""])
+
+
+def _word(report: Optional[Any]) -> tuple[str, str]:
+    if report is None:
+        return "\N{EN DASH}", "none"
+    verdicts = _verdicts(report)
+    if not verdicts:
+        return "clean", "clean"
+    verdict, names = verdicts[0]
+    kind = "loses" if verdict in ("loses data", "accepts cut") else "other"
+    return f"{verdict} ({len(names)})", kind
+
+
+def _probeAll(server: Server, body: bytes, rounds: int) -> dict[str, Any]:
+    try:
+        what = server.version()
+    except Missing as problem:
+        return {"skipped": str(problem)}
+    reports = {}
+    for column in COLUMNS:
+        if column in ("HTTP/1.1", "deploy", *server.columns):
+            print(f"{server.name} {what}: {column}", file=sys.stderr, flush=True)
+            try:
+                reports[column] = probe(server, column, body, rounds)
+            except Missing as problem:
+                return {"skipped": str(problem)}
+            except RuntimeError as error:
+                reports[column] = {"error": str(error)[-200:]}
+            print(f"  {_cell(reports[column])}", file=sys.stderr, flush=True)
+    return {"version": what, "reports": reports}
 
 
 def main() -> None:
     """
     Probe all in turn, and print or write the tables.
     """
+    names = [server.name for server in SERVERS]
     parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
-    parser.add_argument("--rounds", type=int, default=5, help="of each case")
+    parser.add_argument("--rounds", type=int, default=3, help="of each case")
+    parser.add_argument("--server", action="append", choices=names, help="this one")
+    parser.add_argument("--keep", type=Path, help="add to what is in this file")
     parser.add_argument("--write", action="store_true", help=f"to {_DOCUMENT.name}")
     options = parser.parse_args()
     body = os.urandom(_SIZE)
-    found: list[tuple[Server, str, Optional[dict[str, Any]]]] = []
+    kept: dict[str, Any] = {}
+    if options.keep is not None and options.keep.exists():
+        kept = json.loads(options.keep.read_text())
     for server in SERVERS:
-        try:
-            what = server.version()
-        except Missing as problem:
-            found.append((server, str(problem), None))
-            continue
-        print(f"{server.name} {what}", file=sys.stderr)
-        found.append((server, what, probe(server, body, options.rounds)))
+        if server.name in (options.server or names):
+            kept[server.name] = _probeAll(server, body, options.rounds)
+            if options.keep is not None:
+                options.keep.write_text(json.dumps(kept))
+    found = {name: kept[name] for name in names if name in kept}
     text = tables(found)
     print(text, end="")
     if options.write:
         before, _, rest = _DOCUMENT.read_text("utf-8").partition(_BEGIN)
         _, _, after = rest.partition(_END)
         _DOCUMENT.write_text(f"{before}{_BEGIN}\n{text}\n{_END}{after}", "utf-8")
+        _PICTURE.write_text(picture(found), "utf-8")
 
 
 if __name__ == "__main__":

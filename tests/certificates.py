@@ -20,9 +20,9 @@ from twisted.trial.unittest import SkipTest
 from .support import SECONDS
 
 VERSIONS = "TLSv1_2", "TLSv1_3"
-#: SSL_OP_IGNORE_UNEXPECTED_EOF, which Python 3.9 sets with OpenSSL 3: a FIN then
+#: SSL_OPIGNORE_UNEXPECTED_EOF, which Python 3.9 sets with OpenSSL 3: a FIN then
 #: passes for close_notify.
-_IGNORE_UNEXPECTED_EOF = 1 << 7
+IGNORE_UNEXPECTED_EOF = 1 << 7
 
 
 def needs(*modules: str) -> None:
@@ -118,7 +118,7 @@ def context(version: str = "TLSv1_3") -> ssl.SSLContext:
     pem = certificate().decode()
     found.load_verify_locations(cadata=pem[pem.index("-----BEGIN CERT") :])
     found.minimum_version = found.maximum_version = ssl.TLSVersion[version]
-    found.options &= ~_IGNORE_UNEXPECTED_EOF
+    found.options &= ~IGNORE_UNEXPECTED_EOF
     return found
 
 

@@ -56,7 +56,11 @@ BLOCKS = {
         "tests.test_docs.ReferenceTests.test_build"
     ),
     "term-probe http://127.0.0.1:8080/file": (
-        "tests.test_probe.TwistedTests, and tests.test_probe.RawTests"
+        "tests.test_probe.TwistedTests, tests.test_probe.RawTests, and the"
+        " TwistedTests of tests.test_probe_ways, _protocols and _deploy"
+    ),
+    'pip install "twisted_term[probe]"': (
+        "tests.test_probe_protocols.LibraryTests; to install is not ours"
     ),
     'pip install "twisted_term[metrics]"': (
         "tests.test_status.EndpointTests.test_web starts it; to install is not ours"

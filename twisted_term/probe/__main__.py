@@ -2,7 +2,7 @@
 C{python -m twisted_term.probe}.
 """
 
-from ._command import main
+from .command import main
 
 if __name__ == "__main__":
     main()

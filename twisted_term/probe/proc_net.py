@@ -13,7 +13,22 @@ from typing import Any, NamedTuple, Optional
 
 _TABLES = ("/proc/net/tcp", "/proc/net/tcp6")
 # include/net/tcp_states.h
-_TIME_WAIT = 6
+_STATES = (
+    "none",
+    "ESTABLISHED",
+    "SYN_SENT",
+    "SYN_RECV",
+    "FIN_WAIT1",
+    "FIN_WAIT2",
+    "TIME_WAIT",
+    "CLOSE",
+    "CLOSE_WAIT",
+    "LAST_ACK",
+    "LISTEN",
+    "CLOSING",
+    "NEW_SYN_RECV",
+)
+_TIME_WAIT = _STATES.index("TIME_WAIT")
 _MAPPED = b"\0" * 10 + b"\xff\xff"
 #: How long, in seconds, the two kernel sockets may take to settle.
 _SETTLE = 1.0
@@ -36,10 +51,21 @@ class TimeWait(Enum):
 class Side(NamedTuple):
     """
     @ivar inode: 0 once no process has it open.
+    @ivar unsent: bytes that are not acknowledged.
+    @ivar unread: bytes that its process has not read.
     """
 
     state: int
     inode: int
+    unsent: int
+    unread: int
+
+    def __str__(self) -> str:
+        words = [_STATES[self.state]]
+        words += [f"{self.unsent} unsent"] if self.unsent else []
+        words += [f"{self.unread} unread"] if self.unread else []
+        words += [] if self.inode else ["no process has it"]
+        return ", ".join(words)
 
 
 class Sides:
@@ -50,8 +76,9 @@ class Sides:
     """
 
     def __init__(self, skt: socket.socket) -> None:
-        self._client = _names(skt.family, skt.getsockname())
-        self._server = _names(skt.family, skt.getpeername())
+        tcp = skt.family in (socket.AF_INET, socket.AF_INET6)
+        self._client = _names(skt.family, skt.getsockname()) if tcp else set()
+        self._server = _names(skt.family, skt.getpeername()) if tcp else set()
         self.visible = self.server() is not None
 
     def client(self) -> Optional[Side]:
@@ -65,6 +92,14 @@ class Sides:
         The server's side; C{None} if there is none, or not on this machine.
         """
         return _find(self._server, self._client)
+
+    def describe(self) -> str:
+        """
+        The server's side in words; nothing where it cannot be seen.
+        """
+        if not self.visible:
+            return ""
+        return str(self.server() or "gone")
 
     def timeWait(self) -> TimeWait:
         """
@@ -104,13 +139,15 @@ def _names(family: int, address: Any) -> set[str]:
 
 
 def _find(near: set[str], far: set[str]) -> Optional[Side]:
-    for table in _TABLES:
+    for table in _TABLES if near else ():
         try:
             with open(table) as lines:
                 for line in lines:
                     fields = line.split()
                     if fields[1] in near and fields[2] in far:
-                        return Side(int(fields[3], 16), int(fields[9]))
+                        sent, read = fields[4].split(":")
+                        unsent, unread = int(sent, 16), int(read, 16)
+                        return Side(int(fields[3], 16), int(fields[9]), unsent, unread)
         except FileNotFoundError:  # no Linux, or no IPv6
             continue
     return None
