@@ -215,8 +215,11 @@ def replacedNames(tree: ast.Module) -> Iterator[str]:
         if not isinstance(node, ast.Call):
             continue
         name = getattr(node.func, "attr", getattr(node.func, "id", ""))
-        if name == "put" and isinstance(node.args[0], ast.Constant):
-            yield node.args[0].value
+        if name == "put":
+            for argument in node.args:
+                value = getattr(argument, "value", None)
+                if isinstance(argument, ast.Constant) and isinstance(value, str):
+                    yield value
         elif name == "replace":
             yield from (word.arg for word in node.keywords if word.arg)
 

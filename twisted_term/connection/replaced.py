@@ -1,7 +1,7 @@
 """
 What this package replaces on objects of Twisted's and of others, and what it
-reads of their private attributes.  This list is complete; all of it goes
-through L{Replaced}, which undoes it, or is read by the functions below.
+reads of their private attributes.  This list is complete; all of it is
+undone by L{Replaced} or L{restore}, or is read by the functions below.
 
 What is read and replaced on the objects of applications is listed in the modules
 of L{twisted_term.applications}.
@@ -46,6 +46,7 @@ Private attributes that are read:
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Optional
 
 
@@ -98,6 +99,21 @@ def replace(owner: Any, **attributes: Any) -> Replaced:
     return replaced
 
 
+#: Give one object another method than its class has, by a name of the list above.
+put = setattr
+
+
+def restore(owner: Any, names: Iterable[str]) -> None:
+    """
+    Give one object back the methods of its class.  Again, it does nothing.
+    """
+    for name in names:
+        try:  # noqa: SIM105 - contextlib.suppress is three calls more
+            delattr(owner, name)
+        except AttributeError:
+            pass
+
+
 def unsentBytes(transport: Any) -> int:
     """
     Bytes that wait in a Twisted transport's own buffer; 0 where it has none.
@@ -118,4 +134,4 @@ def unencryptedBytes(tls: Any) -> int:
     return sum(map(len, waiting))
 
 
-__all__ = ["Replaced", "replace", "unencryptedBytes", "unsentBytes"]
+__all__ = ["Replaced", "put", "replace", "restore", "unencryptedBytes", "unsentBytes"]

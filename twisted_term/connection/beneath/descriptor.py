@@ -13,7 +13,7 @@ from twisted.internet.main import CONNECTION_DONE
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from ..replaced import Replaced, unsentBytes
+from ..replaced import put, restore, unsentBytes
 from ..report import Outcome
 from . import kernel
 from .discard import discarding
@@ -23,12 +23,19 @@ _DONE = Failure(CONNECTION_DONE)
 _SHUT_WR = socket.SHUT_WR
 
 
+# What is replaced, and when.
+_ALWAYS = ("connectionLost", "readConnectionLost")
+_NOT_PLAIN = ("loseConnection",)
+_FIN = ("_closeWriteConnection",)
+_DISCARDS = ("doRead",)
+
+
 class Descriptor:
     """
     The lowest transport, which tells of the peer's FIN.
     """
 
-    __slots__ = ("_above", "_discards", "_plain", "_replaced", "_transport")
+    __slots__ = ("_above", "_discards", "_fin", "_plain", "_transport")
 
     tellsFin = True
 
@@ -36,23 +43,22 @@ class Descriptor:
         self._transport = transport
         self._above: Any = None
         self._discards = False
-        self._replaced = Replaced(transport)
+        self._fin = False
 
     @property
     def clock(self) -> Any:
         return getattr(self._transport, "reactor", None)
 
     def attach(self, above: Any, plain: bool = False) -> None:
-        put = self._replaced.put
         if self._above is not None:  # there is TLS in between, from now on
-            self._replaced.restore()
-            self._discards = False
+            self._restore()
         self._above = above
         self._plain = plain
-        put("connectionLost", self._losing)
-        put("readConnectionLost", self._readLost)
+        transport = self._transport
+        put(transport, "connectionLost", self._losing)
+        put(transport, "readConnectionLost", self._readLost)
         if not plain:
-            put("loseConnection", self._closeAsked)
+            put(transport, "loseConnection", self._closeAsked)
 
     def standsOn(self, transport: Any) -> bool:
         return transport is self._transport
@@ -86,7 +92,7 @@ class Descriptor:
             self._transport.connectionLost(reason)
             return
         reason = above.losing(reason)
-        self._replaced.restore()
+        self._restore()
         try:
             self._transport.connectionLost(reason)
         finally:
@@ -97,7 +103,8 @@ class Descriptor:
 
     def halfClose(self, reading: bool, now: bool = False) -> None:
         try:
-            self._replaced.put("_closeWriteConnection", self._shutdown)
+            self._fin = True
+            put(self._transport, "_closeWriteConnection", self._shutdown)
             self._transport.loseWriteConnection()
             if now and self._plain and self._socket is not None:
                 # FIN in this turn, if the kernel takes what is buffered.  The
@@ -110,7 +117,7 @@ class Descriptor:
         # Both directions have ended: there is nothing left to flush, which is
         # all that Twisted's loseConnection does.
         above = self._above
-        self._replaced.restore()
+        self._restore()
         try:
             self._transport.connectionLost(_DONE)
         finally:
@@ -151,7 +158,7 @@ class Descriptor:
             doRead = discarding(transport, self._above.discarded, small)
             if doRead is not None:
                 self._discards = True
-                self._replaced.put("doRead", doRead)
+                put(transport, "doRead", doRead)
 
     def watchPeer(self) -> None:
         kernel.keepAlive(self._socket)
@@ -202,8 +209,22 @@ class Descriptor:
     def closeNotify(self) -> tuple[Optional[bool], Optional[bool]]:
         return None, None
 
+    def _restore(self) -> None:
+        """
+        Give the transport back what it had.  To look into its __dict__, or to
+        keep a list, would cost each connection some hundred bytes.
+        """
+        restore(self._transport, _ALWAYS)
+        if not self._plain:
+            restore(self._transport, _NOT_PLAIN)
+        if self._fin:
+            restore(self._transport, _FIN)
+        if self._discards:
+            restore(self._transport, _DISCARDS)
+        self._fin = self._discards = False
+
     def detach(self) -> None:
-        self._replaced.restore()
+        self._restore()
         self._above = None
 
 
