@@ -8,6 +8,7 @@ from __future__ import annotations
 import array
 import os
 import re
+import select
 import socket
 import ssl
 import tempfile
@@ -401,8 +402,9 @@ class DescriptorTests(TransparencyTestCase):
             self.pass_(client, write)
         os.close(write)
         # At its end, for nobody has the other side of it any more.
-        end = yield deferToThread(os.read, read, 1)
-        self.assertEqual(end, b"")
+        ready, _, _ = yield deferToThread(select.select, [read], [], [], SECONDS)
+        self.assertEqual(ready, [read])
+        self.assertEqual(os.read(read, 1), b"")
         self.assertEqual(factory.connections[0].lost, [])
         client.close()
         yield self.told(factory.connections[0])
