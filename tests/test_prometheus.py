@@ -248,8 +248,8 @@ class LiveTests(SynchronousTestCase):
         prometheus = tool("prometheus")
         listen = "term:tcp:0:interface=127.0.0.1:status=0"
         self.server = Server(self, (*TWISTD, "web", f"--listen={listen}", "--path=."))
-        status = int(self.server.wait(r"Site starting on (\d+)")[1])
-        self.port = int(self.server.wait(SECOND_PORT)[1])
+        self.port = int(self.server.wait(r"Site starting on (\d+)")[1])
+        status = int(self.server.wait(SECOND_PORT)[1])
         folder = Path(mkdtemp())
         text = _DEPLOY.joinpath("prometheus.yaml").read_text("utf-8")
         text, looks = re.subn(r"interval: 5s", "interval: 200ms", text)

@@ -1023,8 +1023,8 @@ class EndpointTests(SocketTestCase):
         """
         listen = "term:tcp:0:interface=127.0.0.1:status=0:statusHosts=a.example,b.c"
         server = Server(self, (*TWISTD, "web", f"--listen={listen}", "--path=."))
-        status = int(server.wait(r"Site starting on (\d+)")[1])
-        port = int(server.wait(SECOND_PORT)[1])
+        port = int(server.wait(r"Site starting on (\d+)")[1])
+        status = int(server.wait(SECOND_PORT)[1])
         self.assertEqual(fetch(port, "/")[0], 200)
         code, metrics = fetch(status, "/metrics", "b.c")
         self.assertEqual(code, 200)
