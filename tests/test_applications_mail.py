@@ -148,14 +148,7 @@ class MailTests(SocketTestCase):
         factory.noisy = False
         self.transports: list[Any] = []
         wrapped = TerminatingFactory(factory)
-        gate = wrapped._gate
-
-        def noting(application: Any) -> Any:
-            found = gate(application)
-            found.connected += (self.transports.append,)
-            return found
-
-        wrapped._gate = noting
+        wrapped.connected = self.transports.append
         return self.listen(wrapped)
 
     def protocol(self, cls: Any) -> int:

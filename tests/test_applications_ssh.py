@@ -94,14 +94,7 @@ class SSHTests(SocketTestCase):
         if not term:
             return self.listen(factory)
         wrapped = TerminatingFactory(factory)
-        gate = wrapped._gate
-
-        def noting(application: Any) -> Any:
-            found = gate(application)
-            found.connected += (self.transports.append,)
-            return found
-
-        wrapped._gate = noting  # type: ignore[method-assign]
+        wrapped.connected = self.transports.append
         return self.listen(wrapped)
 
     def ssh(self, port: int, command: str) -> subprocess.Popen[str]:
