@@ -31,6 +31,8 @@ _BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 _SIZE = 20_000_000
 _GET = b"GET /file HTTP/1.1\r\nHost: localhost\r\n%s\r\n"
 _CLOSE = b"Connection: close\r\n"
+#: Seconds until a client reads.
+_LATE = 0.5
 
 
 @cache
@@ -53,6 +55,17 @@ def received(client: Any) -> bytes:
     return bytes(data)
 
 
+def connect(port: int) -> socket.socket:
+    """
+    With a small receive buffer: the file has to wait in the server.
+    """
+    client = socket.socket()
+    client.settimeout(SECONDS)
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+    client.connect(("127.0.0.1", port))
+    return client
+
+
 def bodyOf(data: bytes) -> bytes:
     """
     Of one answer; the servers announce its length.
@@ -66,9 +79,10 @@ def halfClose(port: int, process: Any) -> int:
 
     @return: bytes of the body that came.
     """
-    with socket.create_connection(("127.0.0.1", port), SECONDS) as client:
+    with connect(port) as client:
         client.sendall(_GET % _CLOSE)
         client.shutdown(socket.SHUT_WR)
+        time.sleep(_LATE)
         return len(bodyOf(received(client)))
 
 
@@ -81,7 +95,7 @@ def halfCloseTLS(port: int, process: Any) -> int:
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     tls = context.wrap_bio(incoming, outgoing)
     data = bytearray()
-    with socket.create_connection(("127.0.0.1", port), SECONDS) as client:
+    with connect(port) as client:
         for step in (tls.do_handshake, lambda: tls.write(_GET % _CLOSE)):
             while True:
                 try:
@@ -95,6 +109,7 @@ def halfCloseTLS(port: int, process: Any) -> int:
             tls.unwrap()
         client.sendall(outgoing.read())
         client.shutdown(socket.SHUT_WR)
+        time.sleep(_LATE)
         incoming.write(received(client))
     with contextlib.suppress(ssl.SSLError):
         while piece := tls.read(1 << 16):
@@ -181,14 +196,11 @@ def stopped(port: int, process: subprocess.Popen[bytes]) -> int:
     """
     A download that has begun when the server gets SIGTERM.
     """
-    with socket.socket() as client:
-        client.settimeout(SECONDS)
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
-        client.connect(("127.0.0.1", port))
+    with connect(port) as client:
         client.sendall(_GET % _CLOSE)
         data = client.recv(1)
         process.send_signal(signal.SIGTERM)
-        time.sleep(0.5)
+        time.sleep(_LATE)
         return len(bodyOf(data + received(client)))
 
 
