@@ -136,10 +136,6 @@ class TwistedTests(DeployTestCase):
         self.assertEqual(fates["websocket"], ["ended"] * 2)
         self.assertEqual((status, document["lost"]), (0, 0), document)
 
-    test_termWebSocket.todo = (  # type: ignore[attr-defined]
-        "a drain resets a WebSocket of Daphne at drainTimeout, and sends no Close frame"
-    )
-
     def test_pid(self) -> None:
         """
         A process that runs already.
