@@ -14,9 +14,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ..replaced import put, restore, unsentBytes
-from ..report import Outcome
 from . import kernel
 from .discard import discarding
+from .lowest import Lowest
 
 _log = Logger()
 _DONE = Failure(CONNECTION_DONE)
@@ -30,24 +30,19 @@ _FIN = ("_closeWriteConnection",)
 _DISCARDS = ("doRead",)
 
 
-class Descriptor:
+class Descriptor(Lowest):
     """
     The lowest transport, which tells of the peer's FIN.
     """
 
-    __slots__ = ("_above", "_discards", "_fin", "_plain", "_transport")
+    __slots__ = ("_discards", "_fin", "_plain")
 
     tellsFin = True
 
     def __init__(self, transport: Any) -> None:
-        self._transport = transport
-        self._above: Any = None
+        super().__init__(transport)
         self._discards = False
         self._fin = False
-
-    @property
-    def clock(self) -> Any:
-        return getattr(self._transport, "reactor", None)
 
     def attach(self, above: Any, plain: bool = False) -> None:
         if self._above is not None:  # there is TLS in between, from now on
@@ -199,15 +194,6 @@ class Descriptor:
 
     def abandon(self) -> None:
         self._transport.connectionLost(Failure(ConnectionLost()))
-
-    def owed(self, count: int) -> int:
-        return count
-
-    def judge(self, outcome: Outcome) -> Outcome:
-        return outcome
-
-    def closeNotify(self) -> tuple[Optional[bool], Optional[bool]]:
-        return None, None
 
     def _restore(self) -> None:
         """

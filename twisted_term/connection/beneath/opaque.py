@@ -12,27 +12,22 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
 from ..replaced import unsentBytes
-from ..report import Outcome
 from .kernel import SendQueue
+from .lowest import Lowest
 
 
-class Opaque:
+class Opaque(Lowest):
     """
     The lowest transport, which only closes, and tells when it has.
     """
 
-    __slots__ = ("_above", "_later", "_transport")
+    __slots__ = ("_later",)
 
     tellsFin = False
 
     def __init__(self, transport: Any) -> None:
-        self._transport = transport
-        self._above: Any = None
+        super().__init__(transport)
         self._later: Optional[IDelayedCall] = None
-
-    @property
-    def clock(self) -> Any:
-        return getattr(self._transport, "reactor", None)
 
     def attach(self, above: Any, plain: bool = False) -> None:
         self._above = above
@@ -93,15 +88,6 @@ class Opaque:
 
     def abandon(self) -> None:
         self._above.finished(Failure(ConnectionLost()))
-
-    def owed(self, count: int) -> int:
-        return count
-
-    def judge(self, outcome: Outcome) -> Outcome:
-        return outcome
-
-    def closeNotify(self) -> tuple[Optional[bool], Optional[bool]]:
-        return None, None
 
     def detach(self) -> None:
         later, self._later = self._later, None
