@@ -1,6 +1,7 @@
 """
 Runs the whole suite once for each reactor and interpreter that it is given,
-side by side, since a suite mostly waits; then prints what each run counted::
+side by side, since a suite mostly waits; then prints what each run counted.  What
+depends on neither, and takes long, runs once beside them (marked with a star)::
 
     python -m tests.matrix epoll:python poll:python epoll:/old/bin/python
 """
@@ -21,7 +22,26 @@ _VERSIONS = (
     "import platform, twisted; print(platform.python_version(), twisted.__version__)"
 )
 #: A bound against hanging; trial is ended, and the run has failed.
-_SECONDS = 900
+_SECONDS = 2400
+_TESTS = Path(__file__).parent
+#: Modules of tests that depend neither on the reactor nor on Twisted, and take
+#: long: they run once, beside all others.
+_ONCE = (
+    "agent",
+    "benchmarks",
+    "deploy_pages",
+    "faults",
+    "generated",
+    "live_systemd",
+    "probe",
+    "probe_confirmed",
+    "probe_deploy",
+    "probe_protocols",
+    "probe_ways",
+    "prometheus",
+    "rolling",
+    "soak",
+)
 _HEAD = ("reactor", "python", "twisted", "passed", "skipped", "failed", "seconds")
 
 
@@ -42,9 +62,23 @@ def counted(output: str, status: int) -> tuple[int, int, int]:
     return passed, skipped, failed
 
 
-def run(number: int, reactor: str, python: str) -> tuple[tuple[object, ...], str]:
+def modules(once: bool) -> list[str]:
+    """
+    The modules of tests.
+
+    @param once: those that are in C{_ONCE}, or the others.
+    """
+    names = sorted(path.stem for path in _TESTS.glob("test_*.py"))
+    alone = {f"test_{name}" for name in _ONCE}
+    return [f"tests.{name}" for name in names if (name in alone) is once]
+
+
+def run(
+    number: int, reactor: str, python: str, once: bool = False
+) -> tuple[tuple[object, ...], str]:
     """
     @param number: from 0; what depends on neither of the two runs in the first.
+    @param once: only the modules in C{_ONCE}; else the others.
     @return: a row of the table, and what trial printed.
     """
     versions = subprocess.check_output((python, "-c", _VERSIONS), text=True).split()
@@ -55,7 +89,7 @@ def run(number: int, reactor: str, python: str) -> tuple[tuple[object, ...], str
     with tempfile.TemporaryDirectory() as folder:
         command = (python, "-m", "twisted.trial", f"--temp-directory={folder}/trial")
         with subprocess.Popen(
-            (*command, "tests"),
+            (*command, *modules(once)),
             cwd=Path(__file__).parent.parent,
             env=environment,
             stdout=subprocess.PIPE,
@@ -69,7 +103,8 @@ def run(number: int, reactor: str, python: str) -> tuple[tuple[object, ...], str
             overdue.cancel()
     seconds = round(time.monotonic() - begin)
     counts = counted(output, trial.returncode)
-    return (reactor, *versions, *counts, seconds), output
+    label = f"{reactor}*" if once else reactor
+    return (label, *versions, *counts, seconds), output
 
 
 def main(wanted: list[str]) -> int:
@@ -80,7 +115,10 @@ def main(wanted: list[str]) -> int:
     if not wanted or not all(":" in word for word in wanted):
         print(__doc__, file=sys.stderr)
         return 2
-    runs = [(number, *word.split(":", 1)) for number, word in enumerate(wanted)]
+    runs: list[tuple[int, str, str, bool]] = [
+        (number, *word.split(":", 1), False) for number, word in enumerate(wanted)
+    ]
+    runs.insert(0, (*runs[0][:3], True))
     with ThreadPoolExecutor(len(runs)) as pool:
         results = list(pool.map(lambda one: run(*one), runs))
     for (reactor, *_, failed, _), output in results:
