@@ -86,6 +86,9 @@ _UNCLEAN = "it ends its connections, and does not wait until they have lingered"
 #: What is new by nature, and why; C{*} stands for anything.
 REASONS: dict[str, str] = {
     f"{_INTERNET}tcp.*.test_addresses": "it compares the repr() of the factory",
+    f"{_INTERNET}newtls.ProducerTestsMixin_*": (
+        "it reads the private _producer of TLS, by transport.protocol and producer"
+    ),
     f"{_INTERNET}tcp.*.test_resumeProducingWhileDisconnecting": (
         "a lingering close goes on reading"
     ),
