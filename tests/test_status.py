@@ -857,9 +857,9 @@ class SlowViewerTests(SocketTestCase):
         site.noisy = False
         site.log = nothing  # type: ignore[assignment]
         watching = Monitor()
-        port = self.listen(watching.wrap(site))
         made: list[TerminatingTransport] = []
         self.patch(watching, "watch", lambda transport: made.append(transport))
+        port = self.listen(watching.wrap(site))
         with connect(
             port, b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n", small=True
         ):

@@ -69,6 +69,7 @@ order:
   WAIT seconds  keep the connection in flight, then answer DONE
   SHUTDOWN      half-close: FIN after all that came before, and go on reading
   CLOSE         lingering close: FIN after all that came before
+  CLOSENOW      close now, and wait for nothing
   ABORT         reset the connection
   STATUS        connections by state, and ended ones by outcome, as JSON
   HELP          the commands
