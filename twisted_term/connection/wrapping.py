@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any, Callable, Optional
 
 from twisted.internet.interfaces import IProtocolNegotiationFactory, IReactorTime
-from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
+from twisted.protocols.policies import WrappingFactory
 from zope.interface import alsoProvides, implementer
 
 from ..interfaces import IDrainable, ITerminableTransport, ITerminationListener
@@ -158,8 +158,6 @@ class TerminatingFactory(WrappingFactory):
         built: Any = self.wrappedFactory.buildProtocol(addr)
         if built is None:
             return None
-        if not issubclass(type(built), ProtocolWrapper):
-            return self._gate(built)
         tls = innermostTLS(built)
         if tls is None:
             return self._gate(built)
