@@ -63,6 +63,7 @@ class Ending:
     One connection's end, from the first thing that begins it to the report.
 
     @ivar due: when to look at it again; the sweep's.
+    @ivar initiator: who has begun it.
     @ivar outcome: how it has ended, once that is known.
     @ivar reason: what was raised, if that has brought the end.
     @ivar known: what the kernel has said before the socket was gone: bytes
@@ -78,7 +79,6 @@ class Ending:
         "_bounded",
         "_connection",
         "_deadline",
-        "_initiator",
         "_looked",
         "_most",
         "_owed",
@@ -96,15 +96,19 @@ class Ending:
         "bytesDiscarded",
         "conversation",
         "due",
+        "initiator",
         "known",
         "outcome",
         "reason",
         "writesDropped",
     )
 
-    def __init__(self, connection: Any, initiator: Initiator) -> None:
+    def __init__(self, connection: Any, event: Input) -> None:
+        """
+        @param event: what begins it.
+        """
         self._connection = connection
-        self._initiator = initiator
+        self.initiator = Initiator.PEER if event in _BY_PEER else Initiator.LOCAL
         self._since: float = connection.since
         self._seconds: dict[State, float] = {}
         self._peerFinAt: Optional[float] = None
@@ -120,24 +124,14 @@ class Ending:
         self.conversation: Any = None
         self.bytesDiscarded = self.writesDropped = 0
 
-    @staticmethod
-    def beginner(event: Input) -> Initiator:
-        """
-        Whose doing it is that an end begins with C{event}.
-        """
-        return Initiator.PEER if event in _BY_PEER else Initiator.LOCAL
-
     def enter(self, before: Node, after: Node, event: Input) -> None:
         """
         The machine has moved.
         """
-        peerFin = after.peerDone and not before.peerDone
-        if before.state is after.state and not peerFin:
-            return
         now = self._connection.clock.seconds()
         if after.ended:
             self._end(before, event)
-        elif peerFin:
+        elif after.peerDone and not before.peerDone:
             self._peerFinAt = sum(self._seconds.values()) + now - self._since
             if before.ours is Ours.OPEN:
                 self._written = self._connection.written(before)
@@ -367,24 +361,28 @@ class Ending:
         self._connection = None
         # A frozen dataclass's own __init__ sets each field by a call.
         report: Termination = _new(Termination)
-        report.__dict__.update(
-            outcome=outcome,
-            initiator=self._initiator,
-            delivered=None if count is None else count == 0,
-            bytesUnacknowledged=count,
-            bytesDiscarded=self.bytesDiscarded,
-            writesDropped=self.writesDropped,
-            seconds=self._seconds,
-            reason=reason,
-            closeNotifySent=closeNotify[0],
-            closeNotifyReceived=closeNotify[1],
-            peerFin=self._peerFinAt,
-            bytesAfterPeerFin=self._afterFin,
+        _setFields(
+            report,
+            {
+                "outcome": outcome,
+                "initiator": self.initiator,
+                "delivered": None if count is None else count == 0,
+                "bytesUnacknowledged": count,
+                "bytesDiscarded": self.bytesDiscarded,
+                "writesDropped": self.writesDropped,
+                "seconds": self._seconds,
+                "reason": reason,
+                "closeNotifySent": closeNotify[0],
+                "closeNotifyReceived": closeNotify[1],
+                "peerFin": self._peerFinAt,
+                "bytesAfterPeerFin": self._afterFin,
+            },
         )
         return report
 
 
 _new = object.__new__
+_setFields = Termination.__dict__["__dict__"].__set__
 _Bound = Callable[[Ending, Any], list[tuple[float, Union[float, None], Input]]]
 _BOUNDS: dict[State, _Bound] = {
     State.FLUSHING: Ending._flushing,

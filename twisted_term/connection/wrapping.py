@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any, Callable, Optional
 
 from twisted.internet.interfaces import IProtocolNegotiationFactory, IReactorTime
-from twisted.protocols.policies import WrappingFactory
+from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from zope.interface import alsoProvides, implementer
 
 from ..interfaces import IDrainable, ITerminableTransport, ITerminationListener
@@ -158,6 +158,8 @@ class TerminatingFactory(WrappingFactory):
         built: Any = self.wrappedFactory.buildProtocol(addr)
         if built is None:
             return None
+        if not issubclass(type(built), _AROUND):
+            return Entrance(built, self)
         tls = innermostTLS(built)
         if tls is None:
             return self._gate(built)
@@ -171,6 +173,10 @@ class TerminatingFactory(WrappingFactory):
         gate: Entrance = application
         gate.others += (self,)
         return gate
+
+
+#: What may be around an application when it is built.
+_AROUND = (ProtocolWrapper, Entrance)
 
 
 def handOut(built: Any, maker: TerminatingFactory) -> Any:

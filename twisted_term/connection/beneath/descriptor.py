@@ -40,9 +40,9 @@ class Descriptor(Lowest):
     tellsFin = True
 
     def __init__(self, transport: Any) -> None:
-        super().__init__(transport)
-        self._discards = False
-        self._fin = False
+        self._transport = transport
+        self._above: Any = None
+        self._discards = self._fin = False
 
     def attach(self, above: Any, plain: bool = False) -> None:
         if self._above is not None:  # there is TLS in between, from now on
@@ -87,7 +87,7 @@ class Descriptor(Lowest):
             self._transport.connectionLost(reason)
             return
         reason = above.losing(reason)
-        self._restore()
+        self.detach()
         try:
             self._transport.connectionLost(reason)
         finally:
@@ -112,7 +112,7 @@ class Descriptor(Lowest):
         # Both directions have ended: there is nothing left to flush, which is
         # all that Twisted's loseConnection does.
         above = self._above
-        self._restore()
+        self.detach()
         try:
             self._transport.connectionLost(_DONE)
         finally:
@@ -140,20 +140,21 @@ class Descriptor(Lowest):
     def _later(self, error: Exception) -> None:
         self._above.clock.callLater(0, self._transport.connectionLost, Failure(error))
 
-    def discard(self, small: bool, paused: bool) -> None:
-        transport = self._transport
+    def discard(self, paused: bool) -> None:
         # A peer that is still sending must neither deadlock our flush nor find
         # a closed socket, so reading goes on, paused or not.
         if paused or not self._plain:
             try:
-                transport.resumeProducing()
+                self._transport.resumeProducing()
             except (OSError, ValueError):
                 self._gone()
+
+    def skip(self, small: bool) -> None:
         if self._plain and not self._discards:
-            doRead = discarding(transport, self._above.discarded, small)
+            doRead = discarding(self._transport, self._above.discarded, small)
             if doRead is not None:
                 self._discards = True
-                put(transport, "doRead", doRead)
+                put(self._transport, "doRead", doRead)
 
     def watchPeer(self) -> None:
         kernel.keepAlive(self._socket)
@@ -169,7 +170,7 @@ class Descriptor(Lowest):
         return kernel.sendQueue(self._socket, finSent)
 
     def unacknowledged(self, finSent: bool) -> Optional[int]:
-        skt = self._socket
+        skt = getattr(self._transport, "socket", None)
         if skt is not None and not kernel.overTCP(self._transport, skt):
             return None  # a UNIX socket counts what its peer has not read
         return kernel.unacknowledged(skt, finSent)
@@ -195,23 +196,25 @@ class Descriptor(Lowest):
     def abandon(self) -> None:
         self._transport.connectionLost(Failure(ConnectionLost()))
 
+    def detach(self) -> None:
+        if self._above is not None:
+            self._restore()
+            self._above = None
+
     def _restore(self) -> None:
         """
         Give the transport back what it had.  To look into its __dict__, or to
         keep a list, would cost each connection some hundred bytes.
         """
-        restore(self._transport, _ALWAYS)
+        names: tuple[str, ...] = _ALWAYS
         if not self._plain:
-            restore(self._transport, _NOT_PLAIN)
+            names += _NOT_PLAIN
         if self._fin:
-            restore(self._transport, _FIN)
+            names += _FIN
         if self._discards:
-            restore(self._transport, _DISCARDS)
+            names += _DISCARDS
         self._fin = self._discards = False
-
-    def detach(self) -> None:
-        self._restore()
-        self._above = None
+        restore(self._transport, names)
 
 
 __all__ = ["Descriptor"]
