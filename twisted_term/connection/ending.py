@@ -62,6 +62,8 @@ class Ending:
     """
     One connection's end, from the first thing that begins it to the report.
 
+    @ivar checking: a look for work in flight, or for the peer, in the next turn
+        of the reactor.
     @ivar due: when to look at it again; the sweep's.
     @ivar initiator: who has begun it.
     @ivar outcome: how it has ended, once that is known.
@@ -94,6 +96,7 @@ class Ending:
         "_sweep",
         "_written",
         "bytesDiscarded",
+        "checking",
         "conversation",
         "due",
         "initiator",
@@ -117,6 +120,7 @@ class Ending:
         self._deadline: Optional[IDelayedCall] = None
         self._sweep: Optional[Sweep] = None
         self._bounded = False
+        self.checking: Optional[IDelayedCall] = None
         self.due: Optional[float] = None
         self.outcome: Optional[Outcome] = None
         self.reason: Optional[Failure] = None
@@ -128,19 +132,21 @@ class Ending:
         """
         The machine has moved.
         """
-        now = self._connection.clock.seconds()
+        connection = self._connection
+        now = connection.clock.seconds()
         if after.ended:
             self._end(before, event)
         elif after.peerDone and not before.peerDone:
-            self._peerFinAt = sum(self._seconds.values()) + now - self._since
+            self._peerFinAt = now - connection.since
             if before.ours is Ours.OPEN:
-                self._written = self._connection.written(before)
+                self._written = connection.written(before)
             if before.ours is not Ours.SENT:
                 self._tellStop()
         state = before.state
         if state is not after.state:
             seconds = self._seconds
-            seconds[state] = seconds.get(state, 0.0) + now - self._since
+            spent = now - self._since
+            seconds[state] = seconds[state] + spent if state in seconds else spent
             self._since = now
 
     def _end(self, before: Node, event: Input) -> None:

@@ -10,7 +10,6 @@ from typing import Any, Callable, Optional
 
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import (
-    IDelayedCall,
     IHalfCloseableProtocol,
     IReactorTime,
 )
@@ -54,7 +53,6 @@ class Connection:
 
     __slots__ = (
         "_beneath",
-        "_checking",
         "_gate",
         "_holds",
         "_intercepted",
@@ -96,7 +94,6 @@ class Connection:
         self.ending: Optional[Ending] = None
         self.report: Optional[Termination] = None
         self._holds = 0
-        self._checking: Optional[IDelayedCall] = None
         self._waiting: Optional[Waiters[Termination]] = None
         self._intercepted: Optional[Replaced] = None
         self._gate: Any = None
@@ -117,7 +114,8 @@ class Connection:
             self._beneath = overTLS(self._beneath, wrapped)
             self._beneath.attach(self)
         else:
-            self._beneath.attach(self, plain=True)
+            direct = getattr(wrapped, "protocol", None) is gate
+            self._beneath.attach(self, plain=direct)
 
     def startTLS(self, start: Callable[[], None], wrapped: Any) -> None:
         """
@@ -155,7 +153,7 @@ class Connection:
         Something has happened.
         """
         before = self.node
-        after, outputs = _STEPS[before, event]
+        after, noted, seals, outputs = _STEPS[before][event]
         if after is not before:
             ending = self.ending
             if ending is None:
@@ -163,12 +161,12 @@ class Connection:
             if after.ended:
                 if ending.known is None:
                     ending.known = self._ask()  # before the socket is gone
-                if self._checking is not None:
+                if ending.checking is not None:
                     self._stopChecking()
             self.node = after
-            if after.state is not before.state or after.peerDone:
+            if noted:
                 ending.enter(before, after, event)
-            if before.sending and not after.sending:
+            if seals:
                 self._transport.seal()
         for output in outputs:
             # An output may call the application, which may call us: where
@@ -305,11 +303,14 @@ class Connection:
         have a successor, which comes in the same call, the next of several
         files, or a write by a callback.
         """
-        if self.node.working and self._checking is None:
-            self._checking = self.clock.callLater(0, self._check)
+        if self.node.working:
+            assert self.ending is not None
+            if self.ending.checking is None:
+                self.ending.checking = self.clock.callLater(0, self._check)
 
     def _check(self) -> None:
-        self._checking = None
+        assert self.ending is not None
+        self.ending.checking = None
         self.checkWork()
 
     def checkWork(self) -> None:
@@ -345,7 +346,8 @@ class Connection:
             self._asks("probe")
 
     def _stopChecking(self) -> None:
-        call, self._checking = self._checking, None
+        assert self.ending is not None
+        call, self.ending.checking = self.ending.checking, None
         if call is not None:
             call.cancel()
 
@@ -455,7 +457,7 @@ class Connection:
         queue = self.queue()
         if queue is not None and queue.gone:
             # Nobody will acknowledge it; the reactor does not tell.
-            self._checking = self.clock.callLater(0, self._vanish)
+            self.ending.checking = self.clock.callLater(0, self._vanish)
         else:
             self.ending.begin()
 
@@ -512,7 +514,8 @@ class Connection:
     # The end.
 
     def _vanish(self) -> None:
-        self._checking = None
+        assert self.ending is not None
+        self.ending.checking = None
         self.vanished()
 
     def vanished(self) -> None:
@@ -633,12 +636,17 @@ _PERFORM: dict[Output, Callable[[Connection], None]] = {
 }
 
 
-#: The machine's table, with what each output does.
-_STEPS: dict[tuple[Node, Input], tuple[Node, tuple[Callable[[Connection], None], ...]]]
-_STEPS = {
-    key: (after, tuple(_PERFORM[output] for output in outputs))
-    for key, (after, outputs) in STEPS.items()
-}
+#: The machine's table as this module needs it: the next node; whether the report
+#: is to note the step; whether it ends what can be written; what is to be done.
+_Step = tuple[Node, bool, bool, tuple[Callable[[Connection], None], ...]]
+_STEPS: dict[Node, dict[Input, _Step]] = {node: {} for node in Node}
+for (_node, _event), (_after, _outputs) in STEPS.items():
+    _STEPS[_node][_event] = (
+        _after,
+        _after.state is not _node.state or _after.peerDone is not _node.peerDone,
+        _node.sending and not _after.sending,
+        tuple(_PERFORM[output] for output in _outputs),
+    )
 
 
 __all__ = ["Connection"]

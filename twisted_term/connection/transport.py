@@ -43,7 +43,7 @@ class TerminatingTransport(StandIn):
         is sent, and then the connection, which counts it.
     """
 
-    __slots__ = ("_connection", "_writer")
+    __slots__ = ("__dict__", "_connection", "_writer")
     _adds = (ITerminableTransport,)
 
     _connection: Connection

@@ -111,8 +111,8 @@ class Beneath(Protocol):
         """
         Tell C{above} from now on.
 
-        @param plain: nothing stands between the application's transport and the
-            ground.
+        @param plain: the gate is the protocol of the ground: nothing stands in
+            between.
         """
 
     def standsOn(self, transport: Any) -> bool:

@@ -23,37 +23,39 @@ _DONE = Failure(CONNECTION_DONE)
 _SHUT_WR = socket.SHUT_WR
 
 
-# What is replaced, and when.
-_ALWAYS = ("connectionLost", "readConnectionLost")
-_NOT_PLAIN = ("loseConnection",)
-_FIN = ("_closeWriteConnection",)
-_DISCARDS = ("doRead",)
-
-
 class Descriptor(Lowest):
     """
     The lowest transport, which tells of the peer's FIN.
+
+    It stands for the transport's C{connectionLost} itself: a bound method would
+    take as much memory again as this object.
+
+    @ivar _plain: the gate is the transport's protocol, and is told of the two
+        FINs.
+    @ivar _replaced: the names of what is replaced on the transport.
     """
 
-    __slots__ = ("_discards", "_fin", "_plain")
+    __slots__ = ("_plain", "_replaced")
 
     tellsFin = True
+    _replaced: tuple[str, ...]
 
     def __init__(self, transport: Any) -> None:
         self._transport = transport
         self._above: Any = None
-        self._discards = self._fin = False
 
     def attach(self, above: Any, plain: bool = False) -> None:
+        transport = self._transport
         if self._above is not None:  # there is TLS in between, from now on
-            self._restore()
+            restore(transport, self._replaced)
         self._above = above
         self._plain = plain
-        transport = self._transport
-        put(transport, "connectionLost", self._losing)
-        put(transport, "readConnectionLost", self._readLost)
+        put(transport, "connectionLost", self)
+        self._replaced = ("connectionLost",)
         if not plain:
+            put(transport, "readConnectionLost", self._readLost)
             put(transport, "loseConnection", self._closeAsked)
+            self._replaced += ("readConnectionLost", "loseConnection")
 
     def standsOn(self, transport: Any) -> bool:
         return transport is self._transport
@@ -81,7 +83,8 @@ class Descriptor(Lowest):
     def _closeAsked(self) -> None:
         self._above.closeAsked()
 
-    def _losing(self, reason: Failure) -> None:
+    def __call__(self, reason: Failure) -> None:
+        # Twisted's connectionLost.
         above = self._above
         if above is None:  # a call that was on its way; all is over
             self._transport.connectionLost(reason)
@@ -98,8 +101,9 @@ class Descriptor(Lowest):
 
     def halfClose(self, reading: bool, now: bool = False) -> None:
         try:
-            self._fin = True
-            put(self._transport, "_closeWriteConnection", self._shutdown)
+            if not self._plain:
+                put(self._transport, "_closeWriteConnection", self._shutdown)
+                self._replaced += ("_closeWriteConnection",)
             self._transport.loseWriteConnection()
             if now and self._plain and self._socket is not None:
                 # FIN in this turn, if the kernel takes what is buffered.  The
@@ -150,11 +154,11 @@ class Descriptor(Lowest):
                 self._gone()
 
     def skip(self, small: bool) -> None:
-        if self._plain and not self._discards:
+        if self._plain:
             doRead = discarding(self._transport, self._above.discarded, small)
             if doRead is not None:
-                self._discards = True
                 put(self._transport, "doRead", doRead)
+                self._replaced += ("doRead",)
 
     def watchPeer(self) -> None:
         kernel.keepAlive(self._socket)
@@ -198,23 +202,8 @@ class Descriptor(Lowest):
 
     def detach(self) -> None:
         if self._above is not None:
-            self._restore()
+            restore(self._transport, self._replaced)
             self._above = None
-
-    def _restore(self) -> None:
-        """
-        Give the transport back what it had.  To look into its __dict__, or to
-        keep a list, would cost each connection some hundred bytes.
-        """
-        names: tuple[str, ...] = _ALWAYS
-        if not self._plain:
-            names += _NOT_PLAIN
-        if self._fin:
-            names += _FIN
-        if self._discards:
-            names += _DISCARDS
-        self._fin = self._discards = False
-        restore(self._transport, names)
 
 
 __all__ = ["Descriptor"]
