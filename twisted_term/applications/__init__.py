@@ -93,15 +93,15 @@ def conversationOf(protocol: Any, producer: Any = None) -> Any:
 
 
 def _adapted(what: Any) -> Any:
-    # Most have no adapter.  Twisted's registry knows that of a class at once;
-    # the interface would go through its hooks, in Python.
-    if (
-        _lookup(providedBy(what), IConversation) is None
-        and getattr(what, "__conform__", None) is None
-        and not IConversation.providedBy(what)
-    ):
-        return None
-    return IConversation(what, None)
+    # Twisted's registry knows at once what a class has, and most have nothing.
+    # The interface would go through its hooks, in Python.
+    adapt = _lookup(providedBy(what), IConversation)
+    if adapt is not None:
+        return adapt(what)
+    conforms = getattr(what, "__conform__", None) is not None
+    if conforms or IConversation.providedBy(what):
+        return IConversation(what, None)
+    return None
 
 
 _lookup = getRegistry().lookup1
