@@ -14,6 +14,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
 from .beneath.kernel import SendQueue
+from .hook import Hook
 from .machine import Input, Node, Ours, State
 from .report import Initiator, Outcome, Termination
 from .sweep import FIRST, Sweep, sweepOf
@@ -45,7 +46,7 @@ _OUTCOMES = {
     Input.DEADLINE: Outcome.DEADLINE_EXPIRED,
     Input.HANDSHAKE_EXPIRED: Outcome.TLS_FAILED,
     Input.FLUSH_EXPIRED: Outcome.FLUSH_EXPIRED,
-    Input.LINGER_EXPIRED: Outcome.LINGER_EXPIRED,
+    Input.TAKEN: Outcome.TAKEN,
 }
 _BY_PEER = frozenset(
     [
@@ -67,6 +68,7 @@ class Ending:
     @ivar reason: what was raised, if that has brought the end.
     @ivar known: what the kernel has said before the socket was gone: bytes
         that are unacknowledged or unsent, and whether it has given up.
+    @ivar hook: the application's own word on this end; C{None} if it has none.
     @ivar conversation: who knows what is in flight, once that is settled;
         C{None} while it is found anew each time.
     """
@@ -78,7 +80,6 @@ class Ending:
         "_bounded",
         "_connection",
         "_deadline",
-        "_initiator",
         "_looked",
         "_most",
         "_owed",
@@ -96,6 +97,8 @@ class Ending:
         "bytesDiscarded",
         "conversation",
         "due",
+        "hook",
+        "initiator",
         "known",
         "outcome",
         "reason",
@@ -104,7 +107,7 @@ class Ending:
 
     def __init__(self, connection: Any, initiator: Initiator) -> None:
         self._connection = connection
-        self._initiator = initiator
+        self.initiator = initiator
         self._since: float = connection.since
         self._seconds: dict[State, float] = {}
         self._peerFinAt: Optional[float] = None
@@ -118,6 +121,7 @@ class Ending:
         self.reason: Optional[Failure] = None
         self.known: Optional[tuple[int, bool]] = None
         self.conversation: Any = None
+        self.hook: Optional[Hook] = None
         self.bytesDiscarded = self.writesDropped = 0
 
     @staticmethod
@@ -139,7 +143,7 @@ class Ending:
             self._end(before, event)
         elif peerFin:
             self._peerFinAt = sum(self._seconds.values()) + now - self._since
-            if before.ours is Ours.OPEN:
+            if before.ours is Ours.OPEN or before.asking:
                 self._written = self._connection.written(before)
             if before.ours is not Ours.SENT:
                 self._tellStop()
@@ -151,7 +155,11 @@ class Ending:
 
     def _end(self, before: Node, event: Input) -> None:
         self.rest()
-        self.outcome = _OUTCOMES.get(event, self.outcome or Outcome.CLEAN)
+        # In order, unless something else is known.
+        orderly = Outcome.CLEAN if before.peerDone else Outcome.LINGER_EXPIRED
+        self.outcome = _OUTCOMES.get(event, self.outcome or orderly)
+        if self.hook is not None:
+            self.hook.forget()
         if self._written is not None:
             written = self._connection.written(before)
             self._afterFin = (
@@ -313,7 +321,7 @@ class Ending:
         if self._owed:
             limits = [(self._progress, policy.flushTimeout, Input.FLUSH_EXPIRED)]
         else:
-            limits = _BOUNDS[self._connection.node.state](self, policy)
+            limits = _BOUNDS[self._connection.node](self, policy)
         return [found for found in limits if found[1] is not None]
 
     # The bounds of each state while the peer owes no acknowledgement.
@@ -334,6 +342,9 @@ class Ending:
             (self._settled, policy.lingerTime, Input.LINGER_EXPIRED),
             (since, policy.lingerIdle, Input.LINGER_EXPIRED),
         ]
+
+    def _leaving(self, policy: Any) -> list[Any]:
+        return [(self._settled, policy.closeTimeout, Input.CLOSE_EXPIRED)]
 
     # The end itself.
 
@@ -369,7 +380,7 @@ class Ending:
         report: Termination = _new(Termination)
         report.__dict__.update(
             outcome=outcome,
-            initiator=self._initiator,
+            initiator=self.initiator,
             delivered=None if count is None else count == 0,
             bytesUnacknowledged=count,
             bytesDiscarded=self.bytesDiscarded,
@@ -386,10 +397,15 @@ class Ending:
 
 _new = object.__new__
 _Bound = Callable[[Ending, Any], list[tuple[float, Union[float, None], Input]]]
-_BOUNDS: dict[State, _Bound] = {
+_IN_STATE: dict[State, _Bound] = {
     State.FLUSHING: Ending._flushing,
     State.HALF_CLOSED: Ending._halfClosed,
     State.LINGERING: Ending._lingering,
+}
+_BOUNDS: dict[Node, _Bound] = {
+    node: Ending._leaving if node.leaving else _IN_STATE[node.state]
+    for node in Node
+    if node.state in _IN_STATE
 }
 
 __all__ = ["Ending"]

@@ -27,6 +27,7 @@ from .beneath import ground, overTLS
 from .beneath.kernel import SendQueue
 from .ending import Ending
 from .gate import Discarding, Gate, Noting, intercept, takePlace
+from .hook import hookOf
 from .machine import STEPS, Input, Node, Output
 from .replaced import Replaced
 from .report import Initiator, Outcome, Termination, logEnd
@@ -173,6 +174,9 @@ class Connection:
             if self.node is not after:
                 break
             _PERFORM[output](self)
+        if after.asking and not before.asking:
+            # The application has been asked; now it happens.
+            self.input(event)
 
     def _begin(self, initiator: Initiator) -> Ending:
         ending = self.ending = Ending(self, initiator)
@@ -367,6 +371,29 @@ class Connection:
 
     # What the machine asks for.
 
+    def _askHow(self) -> None:
+        ending = self.ending
+        assert ending is not None
+        hook = ending.hook = hookOf(self.protocol, self._gate.builder())
+        if hook is not None:
+            policy = hook.policy(self._transport, ending.initiator)
+            self.policy = policy or self.policy
+
+    def _askClose(self) -> None:
+        ending = self.ending
+        assert ending is not None
+        if ending.hook is None:
+            self.input(Input.MAY_CLOSE)
+            return
+        # Who takes the socket may leave nothing to ask.
+        self._remember(ending)
+        ending.hook.beforeClose(self._transport, self._mayClose)
+        if self.node.leaving:
+            ending.begin()
+
+    def _mayClose(self, taken: bool) -> None:
+        self.input(Input.TAKEN if taken else Input.MAY_CLOSE)
+
     def _stopWork(self) -> None:
         assert self.ending is not None
         self._holds = 0
@@ -452,6 +479,9 @@ class Connection:
     def _close(self) -> None:
         self._beneath.close()
 
+    def _letGo(self) -> None:
+        self._beneath.letGo()
+
     def _drop(self) -> None:
         self._gate.receives(Discarding(self))
         self._beneath.drop()
@@ -505,7 +535,10 @@ class Connection:
         """
         The connection is no more, and no event says so.
         """
-        self._beneath.abandon()
+        if self.node.leaving:  # it has ended in order
+            self.input(Input.CLOSE_EXPIRED)
+        else:
+            self._beneath.abandon()
 
     def losing(self, reason: Failure) -> Failure:
         if not self.node.ended:
@@ -602,6 +635,7 @@ class Connection:
 _draining: dict[Connection, Waiters[None]] = {}
 
 _PERFORM: dict[Output, Callable[[Connection], None]] = {
+    Output.ASK_HOW: Connection._askHow,
     Output.STOP_WORK: Connection._stopWork,
     Output.FLUSH: Connection._flush,
     Output.SEND_FIN: Connection._sendFin,
@@ -612,7 +646,9 @@ _PERFORM: dict[Output, Callable[[Connection], None]] = {
     Output.AWAIT_ACK: Connection._awaitAck,
     Output.TELL_WRITE_LOST: Connection._tellWriteLost,
     Output.TELL_READ_LOST: Connection._tellReadLost,
+    Output.ASK_CLOSE: Connection._askClose,
     Output.CLOSE: Connection._close,
+    Output.LET_GO: Connection._letGo,
     Output.DROP: Connection._drop,
     Output.RESET: Connection._reset,
 }

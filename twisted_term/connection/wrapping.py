@@ -70,6 +70,12 @@ class Entrance(Gate):
         Gate.__init__(self, application)
         _setMaker(self, maker)
 
+    def builder(self) -> Any:
+        """
+        See L{Gate.builder}.
+        """
+        return (self.maker, *self.others)[-1].wrappedFactory
+
     def makeConnection(self, transport: Any) -> None:
         """
         Connect, through a L{TerminatingTransport} unless it is one already.

@@ -13,7 +13,7 @@ from twisted.internet.main import CONNECTION_DONE
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from ..replaced import put, restore, unsentBytes
+from ..replaced import leaveOpen, put, restore, unsentBytes
 from . import kernel
 from .discard import discarding
 from .lowest import Lowest
@@ -119,6 +119,10 @@ class Descriptor(Lowest):
             above.finished(_DONE)
 
     drop = close
+
+    def letGo(self) -> None:
+        leaveOpen(self._transport)
+        self.close()
 
     def reset(self) -> None:
         kernel.reset(self._socket)
