@@ -285,6 +285,13 @@ class IConversation(IDrainable):
             is on from the peer's FIN, finds out within a minute or so.
         """
 
+    def expectsMore(transport: Any) -> bool:
+        """
+        Is the peer about to send something, as far as the protocol says: the rest
+        of a request, or its own goodbye?  Asked when our FIN is out, if the
+        policy's C{linger} is C{"on"}.
+        """
+
     def drainBegins(transport: Any, seconds: Optional[float]) -> None:
         """
         The server begins to drain; the connection goes on for now, and

@@ -11,7 +11,10 @@ from typing import Any, Optional, Union
 
 Limit = Union[float, int, None]
 #: The options that are words, and which there are.
-_WORDS = {"peerFin": ("ask", "half-closed", "gone")}
+_WORDS = {
+    "linger": ("off", "on", "always"),
+    "peerFin": ("ask", "half-closed", "gone"),
+}
 
 #: Thirty years, and an exabyte: who wants more wants no limit.
 _SECONDS = 10**9
@@ -53,6 +56,18 @@ class TerminationPolicy:
         where the application has paused reading.  60, as nginx's
         C{ssl_handshake_timeout} and C{client_header_timeout}.
 
+    @ivar linger: when to linger, once the peer has acknowledged all that was
+        sent, until its FIN comes or a limit is reached.  C{"always"}.  C{"on"}:
+        where something is known to be unread, or has been discarded, or the
+        application has paused reading, or its
+        L{conversation<twisted_term.interfaces.IConversation.expectsMore>} expects
+        more.  C{"off"}: never.  Where it does not linger, the socket is closed
+        as soon as all is acknowledged, and what arrives after that gets a RST,
+        at which some systems drop what the peer's program has not read yet (RFC
+        9112, 9.6).  The words are those of nginx's C{lingering_close}, whose
+        default is C{"on"}: it speaks HTTP only, and knows when a request is
+        complete.  Ours is C{"always"}, for most protocols let the peer send at
+        any time.
     @ivar peerFin: what the peer's FIN means while something is in flight.
         C{"ask"}: what it means in the application's protocol, and where that
         does not say, whoever has sent it is asked (see
@@ -73,6 +88,7 @@ class TerminationPolicy:
     halfCloseIdle: Optional[float] = 60.0
     closeTimeout: Optional[float] = 30.0
     handshakeTimeout: Optional[float] = 60.0
+    linger: str = "always"
     peerFin: str = "ask"
 
     def __post_init__(self) -> None:

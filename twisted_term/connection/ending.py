@@ -187,9 +187,11 @@ class Ending:
 
     # The bounds of each state.
 
-    def begin(self) -> None:
+    def begin(self, soon: bool = False) -> None:
         """
         The connection has entered a state that is bounded.
+
+        @param soon: nothing but acknowledgements is awaited.
         """
         if not self._bounded:
             self._bounded = True
@@ -206,10 +208,9 @@ class Ending:
         connection = self._connection
         if connection.node.peerDone:
             self._tellStop()
-        last = connection.node is Node.LAST_ACK
-        self._pause = _FIRST_ACK if last else _FIRST
+        self._pause = _FIRST_ACK if soon else _FIRST
         shortest = connection.policy.shortest / _LOOKS
-        if last or shortest < _FIRST:
+        if soon or shortest < _FIRST:
             self._wait(min(self._pause, shortest))
         else:
             # Most ends come before the first look.
@@ -337,6 +338,8 @@ class Ending:
         return [(since, limit, Input.FLUSH_EXPIRED)]
 
     def _lingering(self, policy: Any) -> list[Any]:
+        if not self._connection.lingers():
+            return [(self._settled, 0.0, Input.LINGER_EXPIRED)]
         since = max(self._arrival, self._settled)
         return [
             (self._settled, policy.lingerTime, Input.LINGER_EXPIRED),

@@ -449,7 +449,27 @@ class Connection:
 
     def _linger(self) -> None:
         assert self.ending is not None
-        self.ending.begin()
+        lingers = self.lingers()
+        if lingers or self._beneath.unacknowledged(True):
+            self.ending.begin(soon=not lingers)
+        else:
+            self.input(Input.LINGER_EXPIRED)
+
+    def lingers(self) -> bool:
+        """
+        Is the peer's FIN awaited, once all is acknowledged?
+        """
+        linger = self.policy.linger
+        if linger != "on":
+            return linger == "always"
+        ending = self.ending
+        assert ending is not None
+        return (
+            ending.bytesDiscarded > 0
+            or self.readPaused
+            or self._beneath.unread()
+            or self._asks("expectsMore")
+        )
 
     def _awaitAck(self) -> None:
         assert self.ending is not None
@@ -464,7 +484,7 @@ class Connection:
             # Nobody will acknowledge it; the reactor does not tell.
             self._checking = self.clock.callLater(0, self._vanish)
         else:
-            self.ending.begin()
+            self.ending.begin(soon=True)
 
     def _tellWriteLost(self) -> None:
         application = IHalfCloseableProtocol(self.protocol, None)
