@@ -367,6 +367,33 @@ class EndTests(SocketTestCase):
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
 
     @inlineCallbacks
+    def test_producerFailsToBegin(self) -> Any:
+        """
+        A pull producer that raises when it is registered is not registered: the
+        end does not wait for it, and nobody asks it again.
+        """
+        asked: list[object] = []
+
+        class Failing(Producing):
+            def resumeProducing(self) -> None:  # type: ignore[override]
+                asked.append(self)
+                raise ValueError("cannot begin")
+
+        def received(protocol: Any, data: bytes) -> None:
+            transport = protocol.transport
+            self.assertRaises(ValueError, transport.registerProducer, Failing(), False)
+            self.assertIs(transport.producer, None)
+            transport.write(b"sorry")
+            transport.loseConnection()
+
+        factory = self.recorder(received)
+        got = yield deferToThread(exchange, self.listen(factory), b"go")
+        self.assertEqual(got, (5, "FIN"))
+        report = yield factory.ended
+        self.assertIs(report.outcome, Outcome.CLEAN)
+        self.assertEqual(len(asked), 1)
+
+    @inlineCallbacks
     def test_holdAndTrack(self) -> Any:
         """
         Held and tracked work is waited for, and may write.

@@ -107,6 +107,9 @@ class Descriptor(Lowest):
                 self._transport.doWrite()
         except (OSError, ValueError):
             self._gone()
+        except Exception as error:  # as the reactor does, where that is the caller
+            _log.failure("our FIN")
+            self._later(error)
 
     def close(self) -> None:
         # Both directions have ended: there is nothing left to flush, which is
