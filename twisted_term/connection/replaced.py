@@ -21,6 +21,9 @@ another time is named:
       - C{loseConnection}, where somebody stands between it and us: his end
         of the connection is to be a lingering one, too.
       - C{doRead} while L{twisted_term.connection.beneath.discard} discards.
+      - C{startWriting} and C{doWrite}, before the end of a connection that is
+        closed without waiting for anything, for Twisted may be about to call
+        them.
       - C{_shouldShutdown}, before the end of a connection whose socket the
         application has taken: Twisted shuts both directions down before it
         closes, for every process that has the socket.

@@ -30,6 +30,10 @@ _FIN = ("_closeWriteConnection",)
 _DISCARDS = ("doRead",)
 
 
+def _nothing() -> None:
+    pass
+
+
 class Descriptor(Lowest):
     """
     The lowest transport, which tells of the peer's FIN.
@@ -121,7 +125,12 @@ class Descriptor(Lowest):
         finally:
             above.finished(_DONE)
 
-    drop = close
+    def drop(self) -> None:
+        # Whoever asks may be called in the midst of Twisted's write, or between a
+        # read and a write of the reactor's, which would go on.
+        put(self._transport, "startWriting", _nothing)
+        put(self._transport, "doWrite", _nothing)
+        self.close()
 
     def letGo(self) -> None:
         leaveOpen(self._transport)
