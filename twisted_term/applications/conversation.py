@@ -31,8 +31,9 @@ def stands(producer: object) -> bool:
 @implementer(IConversation)
 class Conversation:
     """
-    In flight is a registered producer.  The peer's FIN may be a half-close, and
-    a drain closes.  The base of those who know more.
+    In flight is a registered producer.  The peer's FIN may be a half-close, the
+    peer is not expected to send more, and a drain closes.  The base of those who
+    know more.
     """
 
     def __init__(self, protocol: Any) -> None:
@@ -61,6 +62,12 @@ class Conversation:
     def probe(self, transport: Any) -> bool:
         """
         See L{IConversation.probe}.
+        """
+        return False
+
+    def expectsMore(self, transport: Any) -> bool:
+        """
+        See L{IConversation.expectsMore}.
         """
         return False
 

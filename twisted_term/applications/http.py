@@ -3,7 +3,8 @@ HTTP/1.1: C{twisted.web}, and what stands on its channel: Klein, WSGI, Daphne.
 
 Private attributes of C{HTTPChannel} that are read, and why: C{_handlingRequest},
 for nothing public says whether a request is complete; C{_requestProducer},
-for nothing public says whether an answer has a producer.  And C{_channel} of
+for nothing public says whether an answer has a producer; C{_transferDecoder}, for
+nothing public says that a request was answered before its end.  And C{_channel} of
 C{_GenericHTTPChannelProtocol}, which is the protocol that a C{Site} builds.
 
 Replaced on one channel: C{checkPersistence} from a drain on, and C{writeHeaders}
@@ -74,6 +75,14 @@ class HTTP1(Conversation):
             channel.transport.write(_CONTINUE)
             return True
         return request.clientproto == b"HTTP/1.0" and _begins(channel)
+
+    def expectsMore(self, transport: Any) -> bool:
+        """
+        See L{IConversation.expectsMore}.
+        """
+        channel = self.protocol
+        incomplete = channel.requests and not channel._handlingRequest
+        return bool(incomplete or channel._transferDecoder is not None)
 
     def drainBegins(self, transport: Any, seconds: Optional[float]) -> None:
         """
