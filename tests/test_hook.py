@@ -7,6 +7,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
+from types import SimpleNamespace
 from typing import Any, Callable
 
 from twisted.internet import reactor
@@ -481,7 +482,8 @@ class FoundTests(TransportTestCase):
     """
 
     def found(self, protocol: Any, factory: Any = None) -> Any:
-        hook = hookOf(protocol, factory)
+        gate = SimpleNamespace(application=protocol, builder=lambda: factory)
+        hook = hookOf(gate)
         return None if hook is None else hook._hook
 
     def test_none(self) -> None:

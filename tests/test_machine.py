@@ -9,7 +9,15 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from twisted_term.connection.machine import STEPS, Input, Node, Output, State, diagram
+from twisted_term.connection.machine import (
+    STEPS,
+    UNASKED,
+    Input,
+    Node,
+    Output,
+    State,
+    diagram,
+)
 
 from .support import once
 
@@ -120,6 +128,23 @@ class MachineTests(SynchronousTestCase):
         for node in set(Node) - done:
             for event in (Input.MAY_CLOSE, Input.CLOSE_EXPIRED, Input.TAKEN):
                 self.assertEqual(STEPS[node, event], (node, ()))
+
+    def test_unasked(self) -> None:
+        """
+        An application without a hook takes the same ways, one step for each
+        question and its answer: nothing is asked, and no node is left out that
+        is not one of asking.
+        """
+        for (node, event), (after, outputs) in UNASKED.items():
+            self.assertNotIn(Output.ASK_HOW, outputs)
+            self.assertNotIn(Output.ASK_CLOSE, outputs)
+            asked, questions = STEPS[node, event]
+            if (after, outputs) != (asked, questions):
+                answer = event if asked.asking else Input.MAY_CLOSE
+                self.assertTrue(asked.asking or asked.leaving)
+                self.assertEqual((after, outputs), STEPS[asked, answer])
+            if not (node.asking or node.leaving):
+                self.assertFalse(after.asking or after.leaving)
 
     def test_everyNodeIsReached(self) -> None:
         """

@@ -11,6 +11,7 @@ from twisted.logger import Logger
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.python.failure import Failure
 
+from .._adapting import adapted
 from ..interfaces import ITerminationHook
 from ..policy import TerminationPolicy
 from .report import Initiator, Outcome
@@ -96,23 +97,24 @@ class Hook:
         _log.failure("{hook} has failed", failure, hook=repr(self._hook))
 
 
-def hookOf(protocol: Any, factory: Any) -> Optional[Hook]:
+def hookOf(gate: Any) -> Optional[Hook]:
     """
     The hook for a connection, if its application has one.
 
-    @param protocol: the application's.
-    @param factory: the one that was wrapped, farthest out; C{None} if none was.
+    @param gate: the one before the application.
     """
-    found: Any = ITerminationHook(protocol, None)
+    protocol = gate.application
+    found = adapted(ITerminationHook, protocol)
     while found is None and issubclass(type(protocol), ProtocolWrapper):
         protocol = protocol.wrappedProtocol
-        found = ITerminationHook(protocol, None)
+        found = adapted(ITerminationHook, protocol)
     if found is None:
         own = getattr(protocol, "factory", None)
         if own is not None:
-            found = ITerminationHook(own, None)
+            found = adapted(ITerminationHook, own)
+        factory = gate.builder()
         while found is None and factory is not own and factory is not None:
-            found = ITerminationHook(factory, None)
+            found = adapted(ITerminationHook, factory)
             wraps = isinstance(factory, WrappingFactory)
             factory = factory.wrappedFactory if wraps else None
     return None if found is None else Hook(found)

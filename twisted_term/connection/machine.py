@@ -292,6 +292,20 @@ STEPS: dict[tuple[Node, Input], Step] = {
 }
 
 
+def _unasked(node: Node, event: Input) -> Step:
+    after, outputs = STEPS[node, event]
+    if Output.ASK_HOW in outputs:
+        return STEPS[after, event]
+    if Output.ASK_CLOSE in outputs:
+        return STEPS[after, Input.MAY_CLOSE]
+    return after, outputs
+
+
+#: The same machine for an application that has nothing to say, as most have not:
+#: each question and its answer are one step.
+UNASKED: dict[tuple[Node, Input], Step] = {key: _unasked(*key) for key in STEPS}
+
+
 def transitions() -> Iterator[tuple[Node, Input, Node, tuple[Output, ...]]]:
     """
     Every entry of the table that makes a difference.
