@@ -30,7 +30,11 @@ setup(
         "twisted.plugins",
     ],
     package_dir={"": "."},
-    package_data={"twisted_term": ["py.typed"], "twisted_term.status": ["status.html"]},
+    package_data={
+        "twisted_term": ["py.typed"],
+        "twisted_term.connection": ["*.pyi"],
+        "twisted_term.status": ["status.html"],
+    },
     entry_points={"console_scripts": ["term-probe = twisted_term.probe.command:main"]},
     install_requires=["twisted>=24.7.0", "zope.interface>=5"],
     extras_require={
@@ -68,7 +72,7 @@ setup(
         ],
         "docs": ["pydoctor"],
         "suites": ["django", "httpbin", "multipart", "treq", "werkzeug"],
-        "lint": ["mypy", "mypy-zope", "ruff"],
+        "lint": ["mypy", "mypy-zope", "pyright[nodejs]", "ruff"],
         "matrix": ["nox"],
     },
     classifiers=[

@@ -4,6 +4,7 @@ Clean termination of connections, for Twisted.
 
 from .connection.report import Initiator, Outcome, State, Termination
 from .connection.transport import TerminatingTransport
+from .connection.work import Hold
 from .connection.wrapping import TerminatingFactory, TerminationMixin
 from .drain.report import DrainReport
 from .drain.service import DrainingService
@@ -21,6 +22,7 @@ from .status.monitor import Monitor
 __all__ = [
     "DrainReport",
     "DrainingService",
+    "Hold",
     "IDrainListener",
     "IDrainable",
     "IHold",

@@ -12,7 +12,7 @@ C{weakref.proxy}, of wrapt and of zope.proxy.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from zope.interface import providedBy
@@ -50,6 +50,7 @@ class StandIn:
 
     _adds: tuple[Any, ...] = ()
     _declared = _Declared()
+    _subject: Any
 
     def __init_subclass__(cls) -> None:
         cls._declared = _Declared()
@@ -59,22 +60,25 @@ class StandIn:
     def __init__(self, subject: Any) -> None:
         _setSubject(self, subject)
 
-    def __getattr__(self, name: str) -> Any:
-        if name == "_subject":  # it is not there yet: do not look in itself
-            raise AttributeError(name)
-        return getattr(self._subject, name)
+    # A type checker that sees these takes every misspelt name for right.
+    if not TYPE_CHECKING:
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        if hasattr(type(self), name):
-            object.__setattr__(self, name, value)
-        else:
-            setattr(self._subject, name, value)
+        def __getattr__(self, name: str) -> Any:
+            if name == "_subject":  # it is not there yet: do not look in itself
+                raise AttributeError(name)
+            return getattr(self._subject, name)
 
-    def __delattr__(self, name: str) -> None:
-        if hasattr(type(self), name):
-            object.__delattr__(self, name)
-        else:
-            delattr(self._subject, name)
+        def __setattr__(self, name: str, value: Any) -> None:
+            if hasattr(type(self), name):
+                object.__setattr__(self, name, value)
+            else:
+                setattr(self._subject, name, value)
+
+        def __delattr__(self, name: str) -> None:
+            if hasattr(type(self), name):
+                object.__delattr__(self, name)
+            else:
+                delattr(self._subject, name)
 
     def __dir__(self) -> list[str]:
         return sorted({*object.__dir__(self), *dir(self._subject)})

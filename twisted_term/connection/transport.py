@@ -5,14 +5,15 @@ The transport that an application writes to.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Callable, Optional
+from typing import TYPE_CHECKING, Any, Callable, Optional
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.logger import Logger
 from twisted.protocols.policies import ProtocolWrapper
 from zope.interface import implementer
 
+from .._types import Producer
 from ..interfaces import ITerminableTransport
 from ..policy import TerminationPolicy
 from ..standin import StandIn
@@ -22,12 +23,17 @@ from .report import Termination
 from .shell import Connection
 from .work import Hold
 
+if TYPE_CHECKING:
+    from .declared import Declared
+else:
+    Declared = StandIn
+
 _log = Logger()
 _DEFAULT_POLICY = TerminationPolicy()
 
 
 @implementer(ITerminableTransport)
-class TerminatingTransport(StandIn):
+class TerminatingTransport(Declared):
     """
     An L{ITerminableTransport} that stands in for a Twisted transport.  It
     passes for that one: it provides what that provides, has its class and its
@@ -41,8 +47,6 @@ class TerminatingTransport(StandIn):
     _adds = (ITerminableTransport,)
 
     _connection: Connection
-    write: Any
-    writeSequence: Any
 
     def __init__(
         self,
@@ -145,14 +149,14 @@ class TerminatingTransport(StandIn):
         """
         return self._connection.node.peerDone
 
-    def getPeer(self) -> Any:
+    def getPeer(self) -> IAddress:
         """
         The wrapped transport's; C{None} where it has none, as a process.
         """
         try:
             return self._subject.getPeer()
         except (AttributeError, NotImplementedError):
-            return None
+            return None  # type: ignore[return-value]
 
     def loseWriteConnection(self) -> None:
         """
@@ -264,7 +268,7 @@ class TerminatingTransport(StandIn):
 
         return deferred.addBoth(done)
 
-    def registerProducer(self, producer: Any, streaming: bool) -> None:
+    def registerProducer(self, producer: Producer, streaming: bool) -> None:
         """
         Register a producer, which is in flight until it unregisters.  It is
         told to stop at once where nothing can be sent any more.
@@ -310,14 +314,16 @@ class TerminatingTransport(StandIn):
             put(self, None)  # it may be deleted already
             delete(self)
 
-    def __getattr__(self, name: str) -> Any:
-        # Theirs are the other transport's again if somebody has deleted what he
-        # had put there, as unittest.mock does.
-        if name == "write" and not self._connection.node.sending:
-            return self._dropped
-        if name == "writeSequence" and not self._connection.node.sending:
-            return self._droppedSequence
-        return StandIn.__getattr__(self, name)
+    if not TYPE_CHECKING:  # see StandIn
+
+        def __getattr__(self, name: str) -> Any:
+            # Theirs are the other transport's again if somebody has deleted what
+            # he had put there, as unittest.mock does.
+            if name == "write" and not self._connection.node.sending:
+                return self._dropped
+            if name == "writeSequence" and not self._connection.node.sending:
+                return self._droppedSequence
+            return StandIn.__getattr__(self, name)
 
     def _dropped(self, data: bytes) -> None:
         """
@@ -392,9 +398,11 @@ _setSubject, _setConnection, _setWrite, _setWriteSequence = (
     getattr(TerminatingTransport, name).__set__
     for name in ("_subject", "_connection", "write", "writeSequence")
 )
-_WRITES = (
-    (_setWrite, TerminatingTransport.write.__delete__),
-    (_setWriteSequence, TerminatingTransport.writeSequence.__delete__),
+_WRITES = tuple(
+    (slot.__set__, slot.__delete__)
+    for slot in (
+        vars(TerminatingTransport)[name] for name in ("write", "writeSequence")
+    )
 )
 
 __all__ = ["TerminatingTransport"]
