@@ -6,12 +6,15 @@ put this folder on the path, so that Twisted sees C{twisted/plugins}.
 """
 
 from pathlib import Path
+from runpy import run_path
 
 from setuptools import setup
 
+_version = run_path(str(Path(__file__).with_name("twisted_term") / "_version.py"))
+
 setup(
     name="twisted_term",
-    version="0.1.0",
+    version=_version["__version__"],
     description="Clean termination of connections, for Twisted",
     long_description=Path(__file__).with_name("README.rst").read_text("utf-8"),
     long_description_content_type="text/x-rst",

@@ -21,7 +21,7 @@ _ROOT = Path(__file__).parents[1]
 #: From the bottom to the top.  A name stands for all that is in it, and is not
 #: named anywhere else.
 _LAYERS: tuple[tuple[str, ...], ...] = (
-    ("policy", "interfaces", "standin", "_waiters", "_addresses", "_types"),
+    ("policy", "interfaces", "standin", "_waiters", "_addresses", "_types", "_version"),
     ("_checks",),
     ("applications",),
     (
@@ -35,7 +35,7 @@ _LAYERS: tuple[tuple[str, ...], ...] = (
     ("connection.ending", "connection.gate"),
     ("connection.shell",),
     ("connection.transport",),
-    ("connection.wrapping",),
+    ("connection.threads", "connection.wrapping"),
     ("drain",),
     ("endpoints", "web"),
     ("status",),

@@ -17,7 +17,7 @@ from twisted.internet.interfaces import (
 )
 from zope.interface import implementer
 
-from ._checks import checkEndpoint, checkFactory, checkPolicy
+from ._checks import checkEndpoint, checkFactory, checkFlag, checkPolicy
 from ._types import Builds, ClientEndpoint, ProtocolFactory, ServerEndpoint
 from .connection.beneath import prepare
 from .connection.wrapping import TerminatingFactory, handOut
@@ -72,6 +72,7 @@ class TerminatingServerEndpoint:
             from twisted.internet import reactor
         checkEndpoint(endpoint, "listen", "serverFromString")
         checkPolicy(policy)
+        checkFlag("onSignal", onSignal)
         self.endpoint = endpoint
         self.policy = policy
         self.drainTimeout = drainTimeout

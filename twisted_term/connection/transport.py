@@ -13,6 +13,7 @@ from twisted.logger import Logger
 from twisted.protocols.policies import ProtocolWrapper
 from zope.interface import implementer
 
+from .._checks import checkPolicy
 from .._types import Producer
 from ..interfaces import ITerminableTransport
 from ..policy import TerminationPolicy
@@ -103,6 +104,9 @@ class TerminatingTransport(Declared):
 
     @policy.setter
     def policy(self, policy: TerminationPolicy) -> None:
+        if policy is None:
+            raise TypeError("policy=None: must be a TerminationPolicy")
+        checkPolicy(policy)
         self._connection.policy = policy
 
     @property
@@ -194,8 +198,11 @@ class TerminatingTransport(Declared):
         """
         See L{ITerminableTransport.terminate}.
         """
-        if timeout is not None and not timeout >= 0:
-            raise ValueError(f"timeout={timeout!r}: must be 0 seconds or more")
+        if timeout is not None:
+            if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
+                raise TypeError(f"timeout={timeout!r}: must be a number of seconds")
+            if not timeout >= 0:
+                raise ValueError(f"timeout={timeout!r}: must be 0 seconds or more")
         done = self.whenTerminated()
         self.loseConnection()
         if timeout is not None:
@@ -259,7 +266,7 @@ class TerminatingTransport(Declared):
         See L{ITerminableTransport.track}.
         """
         if not isinstance(deferred, Deferred):
-            raise TypeError(f"{deferred!r}: must be a Deferred")
+            raise TypeError(f"deferred={deferred!r}: must be a Deferred")
         hold = self.hold()
 
         def done(result: Any) -> Any:

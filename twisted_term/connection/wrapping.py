@@ -10,6 +10,7 @@ from twisted.internet.interfaces import IProtocolNegotiationFactory, IReactorTim
 from twisted.protocols.policies import WrappingFactory
 from zope.interface import alsoProvides, implementer
 
+from .._checks import checkFactory, checkMixin, checkPolicy
 from .._types import ProtocolFactory
 from ..interfaces import IDrainable, ITerminableTransport, ITerminationListener
 from ..policy import TerminationPolicy
@@ -46,7 +47,12 @@ class TerminationMixin(_Protocol):
     terminationPolicy: Optional[TerminationPolicy] = None
 
     def __init_subclass__(cls, **options: Any) -> None:
+        """
+        @raise TypeError: for a class that has the mixin behind its protocol, or
+            that is for datagrams, and for a C{terminationPolicy} that is none.
+        """
         super().__init_subclass__(**options)
+        checkMixin(cls, TerminationMixin)
         prepare()
 
     def makeConnection(self, transport: Any) -> None:
@@ -137,7 +143,10 @@ class TerminatingFactory(WrappingFactory):
         @param policy: the limits; C{None} for those of a wrapping endpoint
             or factory, or else the defaults.
         @param clock: for the timers; C{None} for the transport's reactor.
+        @raise TypeError: for what is no factory, or no policy.
         """
+        checkFactory(wrappedFactory, "wrappedFactory")
+        checkPolicy(policy)
         super().__init__(cast(Any, wrappedFactory))
         prepare()
         self.noisy = getattr(wrappedFactory, "noisy", True)

@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from .._checks import checkEndpoint, checkFactory, checkPolicy
+from .._checks import checkEndpoint, checkFactory, checkFlag, checkPolicy
 from .._types import ProtocolFactory, ServerEndpoint
 from ..connection.beneath import prepare
 from ..policy import TerminationPolicy
@@ -75,6 +75,7 @@ class DrainingService(Service):
         if reactor is None:
             from twisted.internet import reactor
         checkPolicy(policy)
+        checkFlag("onSignal", onSignal)
         self._reactor = reactor
         self._times = drainTimeout, readinessDelay
         self._policy = policy
