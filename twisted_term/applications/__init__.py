@@ -22,6 +22,8 @@ from types import ModuleType
 from typing import Any, Callable
 
 from twisted.protocols.policies import ProtocolWrapper
+from twisted.python.components import getRegistry
+from zope.interface import providedBy
 
 from ..interfaces import IConversation
 from . import conch, ftp, http, http2, mail, relay, rpc, websocket
@@ -66,28 +68,42 @@ def _isLoading(module: ModuleType) -> bool:
     return bool(getattr(module.__spec__, "_initializing", False))
 
 
-def conversationOf(transport: Any) -> Any:
+def conversationOf(protocol: Any, producer: Any = None) -> Any:
     """
     Who knows the protocol of a connection.
 
-    @param transport: the L{twisted_term.interfaces.ITerminableTransport}.
+    @param producer: the one that is registered, or C{None}.
     @return: an L{IConversation}.
     """
     if len(sys.modules) != _seen:
         prepare()
-    protocol = outermost = transport.protocol
+    outermost = protocol
     while True:
-        found: Any = IConversation(protocol, None)
+        found = _adapted(protocol)
         if found is not None:
             return found
         if not issubclass(type(protocol), ProtocolWrapper):
             break
         protocol = protocol.wrappedProtocol
-    for other in (getattr(protocol, "factory", None), transport.producer):
-        found = None if other is None else IConversation(other, None)
+    for other in (getattr(protocol, "factory", None), producer):
+        found = None if other is None else _adapted(other)
         if found is not None:
             return found
     return Conversation(outermost)
 
+
+def _adapted(what: Any) -> Any:
+    # Most have no adapter.  Twisted's registry knows that of a class at once;
+    # the interface would go through its hooks, in Python.
+    if (
+        _lookup(providedBy(what), IConversation) is None
+        and getattr(what, "__conform__", None) is None
+        and not IConversation.providedBy(what)
+    ):
+        return None
+    return IConversation(what, None)
+
+
+_lookup = getRegistry().lookup1
 
 __all__ = ["SILENT", "Conversation", "Courteous", "conversationOf", "prepare", "stands"]

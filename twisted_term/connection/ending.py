@@ -62,7 +62,10 @@ class Ending:
     """
     One connection's end, from the first thing that begins it to the report.
 
+    @ivar checking: a look for work in flight, or for the peer, in the next turn
+        of the reactor.
     @ivar due: when to look at it again; the sweep's.
+    @ivar initiator: who has begun it.
     @ivar outcome: how it has ended, once that is known.
     @ivar reason: what was raised, if that has brought the end.
     @ivar known: what the kernel has said before the socket was gone: bytes
@@ -78,7 +81,6 @@ class Ending:
         "_bounded",
         "_connection",
         "_deadline",
-        "_initiator",
         "_looked",
         "_most",
         "_owed",
@@ -94,17 +96,22 @@ class Ending:
         "_sweep",
         "_written",
         "bytesDiscarded",
+        "checking",
         "conversation",
         "due",
+        "initiator",
         "known",
         "outcome",
         "reason",
         "writesDropped",
     )
 
-    def __init__(self, connection: Any, initiator: Initiator) -> None:
+    def __init__(self, connection: Any, event: Input) -> None:
+        """
+        @param event: what begins it.
+        """
         self._connection = connection
-        self._initiator = initiator
+        self.initiator = Initiator.PEER if event in _BY_PEER else Initiator.LOCAL
         self._since: float = connection.since
         self._seconds: dict[State, float] = {}
         self._peerFinAt: Optional[float] = None
@@ -113,6 +120,7 @@ class Ending:
         self._deadline: Optional[IDelayedCall] = None
         self._sweep: Optional[Sweep] = None
         self._bounded = False
+        self.checking: Optional[IDelayedCall] = None
         self.due: Optional[float] = None
         self.outcome: Optional[Outcome] = None
         self.reason: Optional[Failure] = None
@@ -120,33 +128,25 @@ class Ending:
         self.conversation: Any = None
         self.bytesDiscarded = self.writesDropped = 0
 
-    @staticmethod
-    def beginner(event: Input) -> Initiator:
-        """
-        Whose doing it is that an end begins with C{event}.
-        """
-        return Initiator.PEER if event in _BY_PEER else Initiator.LOCAL
-
     def enter(self, before: Node, after: Node, event: Input) -> None:
         """
         The machine has moved.
         """
-        peerFin = after.peerDone and not before.peerDone
-        if before.state is after.state and not peerFin:
-            return
-        now = self._connection.clock.seconds()
+        connection = self._connection
+        now = connection.clock.seconds()
         if after.ended:
             self._end(before, event)
-        elif peerFin:
-            self._peerFinAt = sum(self._seconds.values()) + now - self._since
+        elif after.peerDone and not before.peerDone:
+            self._peerFinAt = now - connection.since
             if before.ours is Ours.OPEN:
-                self._written = self._connection.written(before)
+                self._written = connection.written(before)
             if before.ours is not Ours.SENT:
                 self._tellStop()
         state = before.state
         if state is not after.state:
             seconds = self._seconds
-            seconds[state] = seconds.get(state, 0.0) + now - self._since
+            spent = now - self._since
+            seconds[state] = seconds[state] + spent if state in seconds else spent
             self._since = now
 
     def _end(self, before: Node, event: Input) -> None:
@@ -367,24 +367,28 @@ class Ending:
         self._connection = None
         # A frozen dataclass's own __init__ sets each field by a call.
         report: Termination = _new(Termination)
-        report.__dict__.update(
-            outcome=outcome,
-            initiator=self._initiator,
-            delivered=None if count is None else count == 0,
-            bytesUnacknowledged=count,
-            bytesDiscarded=self.bytesDiscarded,
-            writesDropped=self.writesDropped,
-            seconds=self._seconds,
-            reason=reason,
-            closeNotifySent=closeNotify[0],
-            closeNotifyReceived=closeNotify[1],
-            peerFin=self._peerFinAt,
-            bytesAfterPeerFin=self._afterFin,
+        _setFields(
+            report,
+            {
+                "outcome": outcome,
+                "initiator": self.initiator,
+                "delivered": None if count is None else count == 0,
+                "bytesUnacknowledged": count,
+                "bytesDiscarded": self.bytesDiscarded,
+                "writesDropped": self.writesDropped,
+                "seconds": self._seconds,
+                "reason": reason,
+                "closeNotifySent": closeNotify[0],
+                "closeNotifyReceived": closeNotify[1],
+                "peerFin": self._peerFinAt,
+                "bytesAfterPeerFin": self._afterFin,
+            },
         )
         return report
 
 
 _new = object.__new__
+_setFields = Termination.__dict__["__dict__"].__set__
 _Bound = Callable[[Ending, Any], list[tuple[float, Union[float, None], Input]]]
 _BOUNDS: dict[State, _Bound] = {
     State.FLUSHING: Ending._flushing,

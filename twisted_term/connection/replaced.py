@@ -15,11 +15,12 @@ another time is named:
         before that; and whatever a protocol on the way raises, the end must
         be told.
       - C{readConnectionLost}, and C{_closeWriteConnection} from the moment at
-        which FIN is queued: Twisted tells of the two FINs only an outermost
-        protocol that is an C{IHalfCloseableProtocol}.  Most that stand between
-        it and us, TLS and tunnels for example, are not.
-      - C{loseConnection}, where somebody stands between it and us: his end
-        of the connection is to be a lingering one, too.
+        which FIN is queued, where somebody stands between it and us: Twisted
+        tells of the two FINs only a protocol that is an
+        C{IHalfCloseableProtocol}.  Ours is, but most others, TLS and tunnels
+        for example, are not.
+      - C{loseConnection}, in the same place: the end that such a one asks for
+        is to be a lingering one, too.
       - C{doRead} while L{twisted_term.connection.beneath.discard} discards.
       - C{protocol}, or C{wrappedProtocol} of a wrapper, where it is the
         application: the gate takes its place.

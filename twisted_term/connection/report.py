@@ -33,6 +33,8 @@ class Outcome(Enum):
     CLOSED = "closed"  #: by C{closeConnection}, without waiting for anything
     LOST = "lost"  #: closed from outside: the reactor stopped, or an exception
 
+    __hash__ = object.__hash__  # Enum's own is Python code
+
 
 class Initiator(Enum):
     """
@@ -171,22 +173,24 @@ def logEnd(peer: object, report: Termination) -> None:
     C{Logger.info} sorts the names of all levels each time that it is called,
     which takes longer than all else here, and each connection has an end.
     """
-    log = _log
-    log.observer(
+    _log.observer(
         {
-            "log_logger": log,
-            "log_level": LogLevel.info,
-            "log_namespace": log.namespace,
+            "log_logger": _log,
+            "log_level": _INFO,
+            "log_namespace": _NAMESPACE,
             "log_source": None,
             "log_format": "{peer}: {report}",
             "log_time": time(),
             "peer": peer,
             "report": report,
-            "outcome": report.outcome.name,
+            "outcome": _NAMES[report.outcome],
         }
     )
 
 
-_log = Logger(namespace="twisted_term.transport")
+_NAMESPACE = "twisted_term.transport"
+_log = Logger(namespace=_NAMESPACE)
+_INFO = LogLevel.info
+_NAMES = {outcome: outcome.name for outcome in Outcome}
 
 __all__ = ["Initiator", "Outcome", "State", "Termination", "logEnd"]

@@ -16,7 +16,8 @@ from twisted.python import threadable
 from .transport import TerminatingTransport
 from .work import Hold
 
-_PLAIN = ("write", "writeSequence")
+#: Properties: the methods of the transport that this one stands in for.
+_PASSED = ("write", "writeSequence")
 
 
 def guard() -> None:
@@ -27,27 +28,25 @@ def guard() -> None:
     """
     for cls in (TerminatingTransport, Hold):
         for name, found in list(vars(cls).items()):
-            if callable(found) and not name.startswith("_") and name not in _PLAIN:
-                setattr(cls, name, _guarded(found, cls.__name__))
-    made = TerminatingTransport.__init__
-
-    @wraps(made)
-    def init(self: Any, *args: Any, **kwargs: Any) -> None:
-        made(self, *args, **kwargs)
-        # These are methods of the transport that it stands in for.
-        for name in _PLAIN:
-            setattr(self, name, _guarded(getattr(self, name), "TerminatingTransport"))
-
-    setattr(TerminatingTransport, "__init__", init)  # noqa: B010
+            if callable(found) and not name.startswith("_"):
+                setattr(cls, name, _guarded(found, f"{cls.__name__}.{name}"))
+            elif name in _PASSED:
+                setattr(cls, name, _guardedResult(found, f"{cls.__name__}.{name}"))
 
 
-def _guarded(method: Callable[..., Any], owner: str) -> Callable[..., Any]:
+def _guardedResult(found: property, name: str) -> property:
+    return property(
+        lambda owner: _guarded(found.__get__(owner), name), found.fset, found.fdel
+    )
+
+
+def _guarded(method: Callable[..., Any], name: str) -> Callable[..., Any]:
     @wraps(method)
     def call(*args: Any, **kwargs: Any) -> Any:
         # No reactor has run yet, in a test with a Clock: then any thread may.
         if threadable.ioThread is not None and not threadable.isInIOThread():
             raise RuntimeError(
-                f"{owner}.{method.__name__}() was called in the thread"
+                f"{name}() was called in the thread"
                 f" {threading.current_thread().name!r}: only the reactor's thread may;"
                 " use reactor.callFromThread"
             )

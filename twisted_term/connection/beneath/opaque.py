@@ -59,8 +59,11 @@ class Opaque(Lowest):
         self._later = None
         self._above.finished(reason)
 
-    def discard(self, small: bool, paused: bool) -> None:
+    def discard(self, paused: bool) -> None:
         pass  # whether it goes on reading is its own affair
+
+    def skip(self, small: bool) -> None:
+        pass
 
     def watchPeer(self) -> None:
         pass  # it tells of no FIN

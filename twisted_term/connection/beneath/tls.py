@@ -242,10 +242,13 @@ class TLS:
         self._stopTimer()
         self._deaf = self._shut = True
 
-    def discard(self, small: bool, paused: bool) -> None:
+    def discard(self, paused: bool) -> None:
         if self._closing and not self._shut:
             self.halfClose(False)  # nobody waits for the handshake any more
-        self._lower.discard(small, paused)
+        self._lower.discard(paused)
+
+    def skip(self, small: bool) -> None:
+        pass  # TLS has to see each byte
 
     def watchPeer(self) -> None:
         self._lower.watchPeer()
