@@ -82,7 +82,6 @@ setup(
     classifiers=[
         "Framework :: Twisted",
         "Intended Audience :: Developers",
-        "License :: OSI Approved :: MIT License",
         "Operating System :: POSIX :: Linux",
         "Programming Language :: Python :: 3",
         "Programming Language :: Python :: 3.9",

@@ -23,6 +23,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from shutil import copytree, ignore_patterns
 from typing import NamedTuple, Optional
 
 _HERE = Path(__file__).parents[1]
@@ -172,8 +173,13 @@ def main(arguments: list[str]) -> int:
         if options.wheel:
             folder.joinpath(options.wheel.name).write_bytes(options.wheel.read_bytes())
         else:
-            build = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps"]
-            subprocess.run([*build, "-w", folder, _HERE], check=True)
+            # Of a copy: what is built leaves files behind.
+            with tempfile.TemporaryDirectory() as copied:
+                source = Path(copied) / "source"
+                ignored = ignore_patterns(".*", "build", "*.egg-info")
+                copytree(_HERE, source, ignore=ignored)
+                build = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps"]
+                subprocess.run([*build, "-w", folder, source], check=True)
         output = run(folder, text, os.path.realpath(options.python))
     parts = dict(re.findall(rf"{_MARK}(\S+)\n(.*?)(?=\n{_MARK}|\Z)", output, re.DOTALL))
     failed = 0
