@@ -591,16 +591,15 @@ class LoadingTests(SynchronousTestCase):
 
 _LATE = """
 import sys
-from types import SimpleNamespace
 from twisted_term import TerminatingFactory
 from twisted_term.applications import Conversation, conversationOf
 from twisted.internet.protocol import Factory, Protocol
 TerminatingFactory(Factory.forProtocol(Protocol))
 before = "twisted.web" in sys.modules
-unknown = conversationOf(SimpleNamespace(protocol=Protocol(), producer=None))
+unknown = conversationOf(Protocol())
 from twisted.web.server import Site
 protocol = Site(None).buildProtocol(None)
 protocol._channel.transport = object()
-known = conversationOf(SimpleNamespace(protocol=protocol, producer=None))
+known = conversationOf(protocol)
 print(before, type(unknown) is not Conversation, type(known) is not Conversation)
 """

@@ -296,6 +296,20 @@ class TextTests(SynchronousTestCase):
             for name in re.findall(r"tests\.[\w.]*\w", reason):
                 namedAny(name)
 
+    def test_named(self) -> None:
+        """
+        The tests that a document names are there.
+        """
+        named = 0
+        for document in _DOCUMENTS:
+            from docutils import nodes
+
+            for node in parse(document)[0].findall(nodes.literal):
+                if re.fullmatch(r"tests\.[\w.]+", node.astext()):
+                    named += 1
+                    namedAny(node.astext())
+        self.assertGreater(named, 14)
+
     def test_tables(self) -> None:
         """
         The reference has each limit with its default, and each outcome.
@@ -590,6 +604,48 @@ class ExampleTests(SynchronousTestCase):
         self.assertTrue(data.endswith(b"\r\n0\r\n\r\n"), data)
         self.assertEqual((end, server.end()), ("FIN", 0))
         self.assertNotIn("Traceback", server.log)
+
+    def test_ownPolicy(self) -> None:
+        """
+        A client that is near is not lingered for, and one that sends a zero byte
+        is reset.
+        """
+        server = self.start("own-policy")
+        client = connect(int(server.wait(PORT)[1]), b"hello\r\n")
+        with client:
+            self.assertEqual(client.recv(100), b"HELLO\r\n")
+            self.assertEqual(client.recv(100), b"")
+            server.wait("linger expired, by local; delivered")
+        self.assertEqual(self.ask(server, b"hel\0lo\r\n"), (b"", "RST"))
+        server.wait("aborted, by local")
+
+    def test_ownClose(self) -> None:
+        """
+        The end is written down before it comes.
+        """
+        path = self.program("own-close")
+        server = Server(self, (sys.executable, "-c", _RUN, path.name), cwd=path.parent)
+        line, end = self.ask(server, b"")
+        self.assertEqual((line[:8], end), (b"An apple", "FIN"))
+        server.wait("; delivered")
+        self.assertEqual(path.with_name("ended").read_text("utf-8"), "127.0.0.1\n")
+        self.assertNotIn("Traceback", server.log)
+
+    def test_ownProcess(self) -> None:
+        """
+        The other process goes on reading what the client sends, so that nothing
+        is reset.
+        """
+        server = self.start("own-process")
+        client = connect(int(server.wait(PORT)[1]))
+        with client:
+            while client.recv(100):
+                pass
+            server.wait("taken, by local; delivered")
+            for _ in range(20):
+                client.sendall(bytes(1_000_000))
+            client.shutdown(socket.SHUT_WR)
+            server.wait("lingered")
 
     def test_client(self) -> None:
         """

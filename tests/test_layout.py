@@ -21,7 +21,7 @@ _ROOT = Path(__file__).parents[1]
 #: From the bottom to the top.  A name stands for all that is in it, and is not
 #: named anywhere else.
 _LAYERS: tuple[tuple[str, ...], ...] = (
-    ("policy", "interfaces", "standin", "_waiters", "_addresses"),
+    ("policy", "interfaces", "standin", "_waiters", "_addresses", "_adapting"),
     ("_checks",),
     ("applications",),
     (
@@ -32,7 +32,8 @@ _LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     ("connection.report",),
     ("connection.beneath",),
-    ("connection.ending", "connection.gate"),
+    ("connection.gate", "connection.hook"),
+    ("connection.ending",),
     ("connection.shell",),
     ("connection.transport",),
     ("connection.wrapping",),

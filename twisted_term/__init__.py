@@ -13,6 +13,7 @@ from .interfaces import (
     IDrainListener,
     IHold,
     ITerminableTransport,
+    ITerminationHook,
     ITerminationListener,
 )
 from .policy import TerminationPolicy
@@ -25,6 +26,7 @@ __all__ = [
     "IDrainable",
     "IHold",
     "ITerminableTransport",
+    "ITerminationHook",
     "ITerminationListener",
     "Initiator",
     "Monitor",

@@ -7,6 +7,10 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from twisted.internet.tcp import Server
+
+_getPeer = Server.getPeer
+
 
 def addressText(address: Any) -> str:
     """
@@ -24,4 +28,20 @@ def addressText(address: Any) -> str:
     return " ".join(str(address).split())
 
 
-__all__ = ["addressText"]
+def peerText(transport: Any) -> str:
+    """
+    The L{addressText} of a transport's peer.
+
+    The address of a TCP server's connection is in its C{client}, and an
+    C{IPv4Address} takes longer to make than all else that is said of its end.
+    """
+    if getattr(type(transport), "getPeer", None) is _getPeer:
+        host, port = transport.client[:2]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    try:
+        return addressText(transport.getPeer())
+    except (AttributeError, NotImplementedError):  # as a process
+        return addressText(None)
+
+
+__all__ = ["addressText", "peerText"]

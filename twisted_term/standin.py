@@ -12,7 +12,7 @@ C{weakref.proxy}, of wrapt and of zope.proxy.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from zope.interface import providedBy
@@ -46,7 +46,7 @@ class StandIn:
     @cvar _adds: the interfaces that it provides beside those of the subject.
     """
 
-    __slots__ = ("__dict__", "__weakref__", "_subject")
+    __slots__ = ("__weakref__", "_subject")
 
     _adds: tuple[Any, ...] = ()
     _declared = _Declared()
@@ -66,18 +66,30 @@ class StandIn:
 
     def __setattr__(self, name: str, value: Any) -> None:
         if hasattr(type(self), name):
-            object.__setattr__(self, name, value)
-        else:
-            setattr(self._subject, name, value)
+            try:
+                object.__setattr__(self, name, value)
+                return
+            except AttributeError:
+                pass  # a method, and there is no room for another one
+        setattr(self._subject, name, value)
 
     def __delattr__(self, name: str) -> None:
         if hasattr(type(self), name):
-            object.__delattr__(self, name)
-        else:
-            delattr(self._subject, name)
+            try:
+                object.__delattr__(self, name)
+                return
+            except AttributeError:
+                pass
+        delattr(self._subject, name)
 
     def __dir__(self) -> list[str]:
         return sorted({*object.__dir__(self), *dir(self._subject)})
+
+    if not TYPE_CHECKING:  # which takes it for that of the class, too
+
+        @property
+        def __dict__(self) -> Any:
+            return self._subject.__dict__
 
     # isinstance() asks for the class of the stand-in first, and then for this.
     @property

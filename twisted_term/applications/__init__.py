@@ -23,6 +23,7 @@ from typing import Any, Callable
 
 from twisted.protocols.policies import ProtocolWrapper
 
+from .._adapting import adapted
 from ..interfaces import IConversation
 from . import conch, ftp, http, http2, mail, relay, rpc, websocket
 from .conversation import SILENT, Conversation, Courteous, stands
@@ -66,25 +67,25 @@ def _isLoading(module: ModuleType) -> bool:
     return bool(getattr(module.__spec__, "_initializing", False))
 
 
-def conversationOf(transport: Any) -> Any:
+def conversationOf(protocol: Any, producer: Any = None) -> Any:
     """
     Who knows the protocol of a connection.
 
-    @param transport: the L{twisted_term.interfaces.ITerminableTransport}.
+    @param producer: the one that is registered, or C{None}.
     @return: an L{IConversation}.
     """
     if len(sys.modules) != _seen:
         prepare()
-    protocol = outermost = transport.protocol
+    outermost = protocol
     while True:
-        found: Any = IConversation(protocol, None)
+        found = adapted(IConversation, protocol)
         if found is not None:
             return found
         if not issubclass(type(protocol), ProtocolWrapper):
             break
         protocol = protocol.wrappedProtocol
-    for other in (getattr(protocol, "factory", None), transport.producer):
-        found = None if other is None else IConversation(other, None)
+    for other in (getattr(protocol, "factory", None), producer):
+        found = None if other is None else adapted(IConversation, other)
         if found is not None:
             return found
     return Conversation(outermost)

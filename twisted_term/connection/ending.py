@@ -14,6 +14,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
 from .beneath.kernel import SendQueue
+from .hook import Hook
 from .machine import Input, Node, Ours, State
 from .report import Initiator, Outcome, Termination
 from .sweep import FIRST, Sweep, sweepOf
@@ -45,7 +46,7 @@ _OUTCOMES = {
     Input.DEADLINE: Outcome.DEADLINE_EXPIRED,
     Input.HANDSHAKE_EXPIRED: Outcome.TLS_FAILED,
     Input.FLUSH_EXPIRED: Outcome.FLUSH_EXPIRED,
-    Input.LINGER_EXPIRED: Outcome.LINGER_EXPIRED,
+    Input.TAKEN: Outcome.TAKEN,
 }
 _BY_PEER = frozenset(
     [
@@ -62,11 +63,15 @@ class Ending:
     """
     One connection's end, from the first thing that begins it to the report.
 
+    @ivar checking: a look for work in flight, or for the peer, in the next turn
+        of the reactor.
     @ivar due: when to look at it again; the sweep's.
+    @ivar initiator: who has begun it.
     @ivar outcome: how it has ended, once that is known.
     @ivar reason: what was raised, if that has brought the end.
     @ivar known: what the kernel has said before the socket was gone: bytes
         that are unacknowledged or unsent, and whether it has given up.
+    @ivar hook: the application's own word on this end; C{None} if it has none.
     @ivar conversation: who knows what is in flight, once that is settled;
         C{None} while it is found anew each time.
     """
@@ -78,7 +83,6 @@ class Ending:
         "_bounded",
         "_connection",
         "_deadline",
-        "_initiator",
         "_looked",
         "_most",
         "_owed",
@@ -94,17 +98,23 @@ class Ending:
         "_sweep",
         "_written",
         "bytesDiscarded",
+        "checking",
         "conversation",
         "due",
+        "hook",
+        "initiator",
         "known",
         "outcome",
         "reason",
         "writesDropped",
     )
 
-    def __init__(self, connection: Any, initiator: Initiator) -> None:
+    def __init__(self, connection: Any, event: Input) -> None:
+        """
+        @param event: what begins it.
+        """
         self._connection = connection
-        self._initiator = initiator
+        self.initiator = Initiator.PEER if event in _BY_PEER else Initiator.LOCAL
         self._since: float = connection.since
         self._seconds: dict[State, float] = {}
         self._peerFinAt: Optional[float] = None
@@ -113,45 +123,43 @@ class Ending:
         self._deadline: Optional[IDelayedCall] = None
         self._sweep: Optional[Sweep] = None
         self._bounded = False
+        self.checking: Optional[IDelayedCall] = None
         self.due: Optional[float] = None
         self.outcome: Optional[Outcome] = None
         self.reason: Optional[Failure] = None
         self.known: Optional[tuple[int, bool]] = None
         self.conversation: Any = None
+        self.hook: Optional[Hook] = None
         self.bytesDiscarded = self.writesDropped = 0
-
-    @staticmethod
-    def beginner(event: Input) -> Initiator:
-        """
-        Whose doing it is that an end begins with C{event}.
-        """
-        return Initiator.PEER if event in _BY_PEER else Initiator.LOCAL
 
     def enter(self, before: Node, after: Node, event: Input) -> None:
         """
         The machine has moved.
         """
-        peerFin = after.peerDone and not before.peerDone
-        if before.state is after.state and not peerFin:
-            return
-        now = self._connection.clock.seconds()
+        connection = self._connection
+        now = connection.clock.seconds()
         if after.ended:
             self._end(before, event)
-        elif peerFin:
-            self._peerFinAt = sum(self._seconds.values()) + now - self._since
-            if before.ours is Ours.OPEN:
-                self._written = self._connection.written(before)
+        elif after.peerDone and not before.peerDone:
+            self._peerFinAt = now - connection.since
+            if before.ours is Ours.OPEN or before.asking:
+                self._written = connection.written(before)
             if before.ours is not Ours.SENT:
                 self._tellStop()
         state = before.state
         if state is not after.state:
             seconds = self._seconds
-            seconds[state] = seconds.get(state, 0.0) + now - self._since
+            spent = now - self._since
+            seconds[state] = seconds[state] + spent if state in seconds else spent
             self._since = now
 
     def _end(self, before: Node, event: Input) -> None:
         self.rest()
-        self.outcome = _OUTCOMES.get(event, self.outcome or Outcome.CLEAN)
+        # In order, unless something else is known.
+        orderly = Outcome.CLEAN if before.peerDone else Outcome.LINGER_EXPIRED
+        self.outcome = _OUTCOMES.get(event, self.outcome or orderly)
+        if self.hook is not None:
+            self.hook.forget()
         if self._written is not None:
             written = self._connection.written(before)
             self._afterFin = (
@@ -179,9 +187,11 @@ class Ending:
 
     # The bounds of each state.
 
-    def begin(self) -> None:
+    def begin(self, soon: bool = False) -> None:
         """
         The connection has entered a state that is bounded.
+
+        @param soon: nothing but acknowledgements is awaited.
         """
         if not self._bounded:
             self._bounded = True
@@ -198,10 +208,9 @@ class Ending:
         connection = self._connection
         if connection.node.peerDone:
             self._tellStop()
-        last = connection.node is Node.LAST_ACK
-        self._pause = _FIRST_ACK if last else _FIRST
+        self._pause = _FIRST_ACK if soon else _FIRST
         shortest = connection.policy.shortest / _LOOKS
-        if last or shortest < _FIRST:
+        if soon or shortest < _FIRST:
             self._wait(min(self._pause, shortest))
         else:
             # Most ends come before the first look.
@@ -313,7 +322,7 @@ class Ending:
         if self._owed:
             limits = [(self._progress, policy.flushTimeout, Input.FLUSH_EXPIRED)]
         else:
-            limits = _BOUNDS[self._connection.node.state](self, policy)
+            limits = _BOUNDS[self._connection.node](self, policy)
         return [found for found in limits if found[1] is not None]
 
     # The bounds of each state while the peer owes no acknowledgement.
@@ -329,11 +338,16 @@ class Ending:
         return [(since, limit, Input.FLUSH_EXPIRED)]
 
     def _lingering(self, policy: Any) -> list[Any]:
+        if not self._connection.lingers():
+            return [(self._settled, 0.0, Input.LINGER_EXPIRED)]
         since = max(self._arrival, self._settled)
         return [
             (self._settled, policy.lingerTime, Input.LINGER_EXPIRED),
             (since, policy.lingerIdle, Input.LINGER_EXPIRED),
         ]
+
+    def _leaving(self, policy: Any) -> list[Any]:
+        return [(self._settled, policy.closeTimeout, Input.CLOSE_EXPIRED)]
 
     # The end itself.
 
@@ -367,29 +381,38 @@ class Ending:
         self._connection = None
         # A frozen dataclass's own __init__ sets each field by a call.
         report: Termination = _new(Termination)
-        report.__dict__.update(
-            outcome=outcome,
-            initiator=self._initiator,
-            delivered=None if count is None else count == 0,
-            bytesUnacknowledged=count,
-            bytesDiscarded=self.bytesDiscarded,
-            writesDropped=self.writesDropped,
-            seconds=self._seconds,
-            reason=reason,
-            closeNotifySent=closeNotify[0],
-            closeNotifyReceived=closeNotify[1],
-            peerFin=self._peerFinAt,
-            bytesAfterPeerFin=self._afterFin,
+        _setFields(
+            report,
+            {
+                "outcome": outcome,
+                "initiator": self.initiator,
+                "delivered": None if count is None else count == 0,
+                "bytesUnacknowledged": count,
+                "bytesDiscarded": self.bytesDiscarded,
+                "writesDropped": self.writesDropped,
+                "seconds": self._seconds,
+                "reason": reason,
+                "closeNotifySent": closeNotify[0],
+                "closeNotifyReceived": closeNotify[1],
+                "peerFin": self._peerFinAt,
+                "bytesAfterPeerFin": self._afterFin,
+            },
         )
         return report
 
 
 _new = object.__new__
+_setFields = Termination.__dict__["__dict__"].__set__
 _Bound = Callable[[Ending, Any], list[tuple[float, Union[float, None], Input]]]
-_BOUNDS: dict[State, _Bound] = {
+_IN_STATE: dict[State, _Bound] = {
     State.FLUSHING: Ending._flushing,
     State.HALF_CLOSED: Ending._halfClosed,
     State.LINGERING: Ending._lingering,
+}
+_BOUNDS: dict[Node, _Bound] = {
+    node: Ending._leaving if node.leaving else _IN_STATE[node.state]
+    for node in Node
+    if node.state in _IN_STATE
 }
 
 __all__ = ["Ending"]

@@ -89,18 +89,20 @@ class Gate(StandIn):
         _setReceiver(self, application)
         _setConnection(self, None)
 
-    @property
-    def application(self) -> Any:
-        """
-        The application's protocol; may be replaced, as Twisted's can.
-        """
-        return self._subject
-
-    @application.setter
-    def application(self, application: Any) -> None:
+    def _replaceApplication(self, application: Any) -> None:
         if self.receiver is self._subject:
             _setReceiver(self, application)
         _setSubject(self, application)
+
+    #: The application's protocol; may be replaced, as Twisted's can.
+    application: Any = property(attrgetter("_subject"), _replaceApplication)
+
+    def builder(self) -> Any:
+        """
+        The factory, farthest out, of those that were wrapped to have this gate
+        built; C{None} if none was.
+        """
+        return None
 
     # A property over C functions: reads go to whoever receives them now
     # without a Python frame, and see a replaced method of the application.
@@ -109,6 +111,12 @@ class Gate(StandIn):
         attrgetter("receiver.dataReceived"),
         lambda self, method: setattr(self._subject, "dataReceived", method),
     )
+
+    def __conform__(self, interface: Any) -> Any:
+        if interface is IHalfCloseableProtocol:
+            return self  # as Twisted's transports ask for each FIN
+        conform = getattr(self._subject, "__conform__", None)
+        return None if conform is None else conform(interface)
 
     @property
     def fileDescriptorReceived(self) -> Any:

@@ -31,7 +31,10 @@ class Outcome(Enum):
     TRUNCATED = "truncated"  #: TLS: FIN without close_notify while we were reading
     TLS_FAILED = "TLS failed"  #: no handshake, no verification, or no TLS at all
     CLOSED = "closed"  #: by C{closeConnection}, without waiting for anything
+    TAKEN = "taken"  #: in order, and then the application has taken the socket
     LOST = "lost"  #: closed from outside: the reactor stopped, or an exception
+
+    __hash__ = object.__hash__  # Enum's own is Python code
 
 
 class Initiator(Enum):
@@ -171,22 +174,24 @@ def logEnd(peer: object, report: Termination) -> None:
     C{Logger.info} sorts the names of all levels each time that it is called,
     which takes longer than all else here, and each connection has an end.
     """
-    log = _log
-    log.observer(
+    _log.observer(
         {
-            "log_logger": log,
-            "log_level": LogLevel.info,
-            "log_namespace": log.namespace,
+            "log_logger": _log,
+            "log_level": _INFO,
+            "log_namespace": _NAMESPACE,
             "log_source": None,
             "log_format": "{peer}: {report}",
             "log_time": time(),
             "peer": peer,
             "report": report,
-            "outcome": report.outcome.name,
+            "outcome": _NAMES[report.outcome],
         }
     )
 
 
-_log = Logger(namespace="twisted_term.transport")
+_NAMESPACE = "twisted_term.transport"
+_log = Logger(namespace=_NAMESPACE)
+_INFO = LogLevel.info
+_NAMES = {outcome: outcome.name for outcome in Outcome}
 
 __all__ = ["Initiator", "Outcome", "State", "Termination", "logEnd"]

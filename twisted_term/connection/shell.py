@@ -5,11 +5,11 @@ out the outputs.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Callable, Optional
 
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import (
-    IDelayedCall,
     IHalfCloseableProtocol,
     IReactorTime,
 )
@@ -18,7 +18,7 @@ from twisted.logger import Logger
 from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
 
-from .._addresses import addressText
+from .._addresses import peerText
 from .._waiters import Waiters
 from ..applications import SILENT, conversationOf, stands
 from ..interfaces import ITerminationListener
@@ -27,7 +27,8 @@ from .beneath import ground, overTLS
 from .beneath.kernel import SendQueue
 from .ending import Ending
 from .gate import Discarding, Gate, Noting, intercept, takePlace
-from .machine import STEPS, Input, Node, Output
+from .hook import hookOf
+from .machine import STEPS, UNASKED, Input, Node, Output, Step
 from .replaced import Replaced
 from .report import Initiator, Outcome, Termination, logEnd
 
@@ -53,7 +54,6 @@ class Connection:
 
     __slots__ = (
         "_beneath",
-        "_checking",
         "_gate",
         "_holds",
         "_intercepted",
@@ -95,7 +95,6 @@ class Connection:
         self.ending: Optional[Ending] = None
         self.report: Optional[Termination] = None
         self._holds = 0
-        self._checking: Optional[IDelayedCall] = None
         self._waiting: Optional[Waiters[Termination]] = None
         self._intercepted: Optional[Replaced] = None
         self._gate: Any = None
@@ -116,7 +115,8 @@ class Connection:
             self._beneath = overTLS(self._beneath, wrapped)
             self._beneath.attach(self)
         else:
-            self._beneath.attach(self, plain=True)
+            direct = getattr(wrapped, "protocol", None) is gate
+            self._beneath.attach(self, plain=direct)
 
     def startTLS(self, start: Callable[[], None], wrapped: Any) -> None:
         """
@@ -153,30 +153,34 @@ class Connection:
         """
         Something has happened.
         """
-        before = self.node
-        after, outputs = STEPS[before, event]
+        before, ending = self.node, self.ending
+        steps = _UNASKED if ending is None or ending.hook is None else _ASKED
+        after, noted, seals, outputs = steps[before][event]
         if after is not before:
-            ending = self.ending
             if ending is None:
-                ending = self._begin(Ending.beginner(event))
-            if after.ended and ending.known is None:
-                self._remember(ending)
+                ending = self.ending = Ending(self, event)
+                ending.hook = hookOf(self._gate)
+                if ending.hook is not None:
+                    after, noted, seals, outputs = _ASKED[before][event]
+            if after.ended:
+                if ending.known is None:
+                    ending.known = self._ask()  # before the socket is gone
+                if ending.checking is not None:
+                    self._stopChecking()
             self.node = after
-            ending.enter(before, after, event)
-            if before.sending and not after.sending:
+            if noted:
+                ending.enter(before, after, event)
+            if seals:
                 self._transport.seal()
-            if after.ended and self._checking is not None:
-                self._stopChecking()
         for output in outputs:
             # An output may call the application, which may call us: where
             # that has moved the machine on, the rest is out of date.
             if self.node is not after:
                 break
-            _PERFORM[output](self)
-
-    def _begin(self, initiator: Initiator) -> Ending:
-        ending = self.ending = Ending(self, initiator)
-        return ending
+            output(self)
+        if after.asking and not before.asking:
+            # The application has been asked; now it happens.
+            self.input(event)
 
     def asks(self, event: Input) -> None:
         """
@@ -195,17 +199,36 @@ class Connection:
             assert self.ending is not None
             self.ending.expectEnd(seconds)
 
-    def dropped(self) -> int:
-        """
-        A write came too late.
+    # What is written when it is too late.
 
-        @return: the how many-th it was.
+    def write(self, data: bytes) -> None:
         """
+        Drop it.
+
+        @raise TypeError: if C{data} is not bytes.
+        """
+        self.writeSequence([data])
+
+    def writeSequence(self, iovec: Iterable[bytes]) -> None:
+        """
+        Drop it.
+
+        @raise TypeError: if a piece is not bytes.
+        """
+        chunks = list(iovec)
+        for data in chunks:
+            if not isinstance(data, bytes):
+                raise TypeError("Data must be bytes")
         ending = self.ending
-        if ending is None or self.report is not None:
-            return 0
+        if not any(chunks) or ending is None or self.report is not None:
+            return
         ending.writesDropped += 1
-        return ending.writesDropped
+        if ending.writesDropped == 1:
+            _log.warn(
+                "a write after the end of {transport} was asked for is dropped;"
+                " further ones are counted only",
+                transport=self._transport,
+            )
 
     # What is told from below.
 
@@ -250,6 +273,9 @@ class Connection:
         ending = self.ending
         if ending is None:
             return
+        if not ending.bytesDiscarded:
+            # Most peers send nothing more.  This one does.
+            self._beneath.skip(self.policy.lingerBytes is not None)
         ending.bytesDiscarded += count
         ending.arrived()
         limit = self.policy.lingerBytes
@@ -284,11 +310,14 @@ class Connection:
         have a successor, which comes in the same call, the next of several
         files, or a write by a callback.
         """
-        if self.node.working and self._checking is None:
-            self._checking = self.clock.callLater(0, self._check)
+        if self.node.working:
+            assert self.ending is not None
+            if self.ending.checking is None:
+                self.ending.checking = self.clock.callLater(0, self._check)
 
     def _check(self) -> None:
-        self._checking = None
+        assert self.ending is not None
+        self.ending.checking = None
         self.checkWork()
 
     def checkWork(self) -> None:
@@ -310,7 +339,7 @@ class Connection:
         known = None if ending is None else ending.conversation
         try:
             if known is None:
-                known = conversationOf(self._transport)
+                known = conversationOf(self.protocol, self.producer)
             return bool(getattr(known, what)(self._transport, *arguments))
         except Exception:
             _log.failure("{what} of {known}", what=what, known=repr(known))
@@ -324,7 +353,8 @@ class Connection:
             self._asks("probe")
 
     def _stopChecking(self) -> None:
-        call, self._checking = self._checking, None
+        assert self.ending is not None
+        call, self.ending.checking = self.ending.checking, None
         if call is not None:
             call.cancel()
 
@@ -367,6 +397,24 @@ class Connection:
 
     # What the machine asks for.
 
+    def _askHow(self) -> None:
+        ending = self.ending
+        assert ending is not None and ending.hook is not None
+        policy = ending.hook.policy(self._transport, ending.initiator)
+        self.policy = policy or self.policy
+
+    def _askClose(self) -> None:
+        ending = self.ending
+        assert ending is not None and ending.hook is not None
+        # Who takes the socket may leave nothing to ask.
+        ending.known = self._ask()
+        ending.hook.beforeClose(self._transport, self._mayClose)
+        if self.node.leaving:
+            ending.begin()
+
+    def _mayClose(self, taken: bool) -> None:
+        self.input(Input.TAKEN if taken else Input.MAY_CLOSE)
+
     def _stopWork(self) -> None:
         assert self.ending is not None
         self._holds = 0
@@ -407,8 +455,7 @@ class Connection:
 
     def _discard(self) -> None:
         self._gate.receives(Discarding(self))
-        small = self.policy.lingerBytes is not None
-        self._beneath.discard(small, self.readPaused)
+        self._beneath.discard(self.readPaused)
 
     def _watchPeer(self) -> None:
         assert self.ending is not None
@@ -422,7 +469,27 @@ class Connection:
 
     def _linger(self) -> None:
         assert self.ending is not None
-        self.ending.begin()
+        lingers = self.lingers()
+        if lingers or self._beneath.unacknowledged(True):
+            self.ending.begin(soon=not lingers)
+        else:
+            self.input(Input.LINGER_EXPIRED)
+
+    def lingers(self) -> bool:
+        """
+        Is the peer's FIN awaited, once all is acknowledged?
+        """
+        linger = self.policy.linger
+        if linger != "on":
+            return linger == "always"
+        ending = self.ending
+        assert ending is not None
+        return (
+            ending.bytesDiscarded > 0
+            or self.readPaused
+            or self._beneath.unread()
+            or self._asks("expectsMore")
+        )
 
     def _awaitAck(self) -> None:
         assert self.ending is not None
@@ -435,9 +502,9 @@ class Connection:
         queue = self.queue()
         if queue is not None and queue.gone:
             # Nobody will acknowledge it; the reactor does not tell.
-            self._checking = self.clock.callLater(0, self._vanish)
+            self.ending.checking = self.clock.callLater(0, self._vanish)
         else:
-            self.ending.begin()
+            self.ending.begin(soon=True)
 
     def _tellWriteLost(self) -> None:
         application = IHalfCloseableProtocol(self.protocol, None)
@@ -451,6 +518,9 @@ class Connection:
 
     def _close(self) -> None:
         self._beneath.close()
+
+    def _letGo(self) -> None:
+        self._beneath.letGo()
 
     def _drop(self) -> None:
         self._gate.receives(Discarding(self))
@@ -489,23 +559,21 @@ class Connection:
         owed = self._beneath.owed(queue.unacknowledged + self.unsent())
         return owed, queue.gone
 
-    def _remember(self, ending: Ending) -> None:
-        """
-        Keep what the kernel says, once, before the socket is gone.
-        """
-        ending.known = self._ask()
-
     # The end.
 
     def _vanish(self) -> None:
-        self._checking = None
+        assert self.ending is not None
+        self.ending.checking = None
         self.vanished()
 
     def vanished(self) -> None:
         """
         The connection is no more, and no event says so.
         """
-        self._beneath.abandon()
+        if self.node.leaving:  # it has ended in order
+            self.input(Input.CLOSE_EXPIRED)
+        else:
+            self._beneath.abandon()
 
     def losing(self, reason: Failure) -> Failure:
         if not self.node.ended:
@@ -526,10 +594,11 @@ class Connection:
             reason = _DONE
         ending = self.ending
         if ending is None:
-            # An exception of ours, or the reactor's end, is not the peer's
-            # doing.
-            lost = outcome is Outcome.LOST
-            ending = self._begin(Initiator.LOCAL if lost else Initiator.PEER)
+            ending = self.ending = Ending(self, Input.LOST)
+            if outcome is Outcome.LOST:
+                # An exception of ours, or the reactor's end, is not the peer's
+                # doing.
+                ending.initiator = Initiator.LOCAL
         ending.known, ending.outcome = known, outcome
         if not reason.check(ConnectionDone, ConnectionLost, ConnectionAborted):
             ending.reason = reason
@@ -574,7 +643,7 @@ class Connection:
                 if ITerminationListener.providedBy(application):
                     application.terminated(report)
         finally:
-            logEnd(addressText(transport.getPeer()), report)
+            logEnd(peerText(transport.wrapped), report)
             for call in self.calls:
                 try:
                     call(report)
@@ -602,6 +671,7 @@ class Connection:
 _draining: dict[Connection, Waiters[None]] = {}
 
 _PERFORM: dict[Output, Callable[[Connection], None]] = {
+    Output.ASK_HOW: Connection._askHow,
     Output.STOP_WORK: Connection._stopWork,
     Output.FLUSH: Connection._flush,
     Output.SEND_FIN: Connection._sendFin,
@@ -612,10 +682,36 @@ _PERFORM: dict[Output, Callable[[Connection], None]] = {
     Output.AWAIT_ACK: Connection._awaitAck,
     Output.TELL_WRITE_LOST: Connection._tellWriteLost,
     Output.TELL_READ_LOST: Connection._tellReadLost,
+    Output.ASK_CLOSE: Connection._askClose,
     Output.CLOSE: Connection._close,
+    Output.LET_GO: Connection._letGo,
     Output.DROP: Connection._drop,
     Output.RESET: Connection._reset,
 }
 
+
+#: The next node; whether the report is to note the step; whether it ends what can
+#: be written; what is to be done.
+_Step = tuple[Node, bool, bool, tuple[Callable[[Connection], None], ...]]
+
+
+def _performing(
+    table: dict[tuple[Node, Input], Step],
+) -> dict[Node, dict[Input, _Step]]:
+    """
+    A table of the machine's, as this module needs it.
+    """
+    steps: dict[Node, dict[Input, _Step]] = {node: {} for node in Node}
+    for (node, event), (after, outputs) in table.items():
+        steps[node][event] = (
+            after,
+            after.state is not node.state or after.peerDone is not node.peerDone,
+            node.sending and not after.sending,
+            tuple(_PERFORM[output] for output in outputs),
+        )
+    return steps
+
+
+_ASKED, _UNASKED = _performing(STEPS), _performing(UNASKED)
 
 __all__ = ["Connection"]

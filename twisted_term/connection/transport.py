@@ -4,12 +4,11 @@ The transport that an application writes to.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from operator import attrgetter
 from typing import Any, Callable, Optional
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
-from twisted.logger import Logger
 from twisted.protocols.policies import ProtocolWrapper
 from zope.interface import implementer
 
@@ -22,8 +21,15 @@ from .report import Termination
 from .shell import Connection
 from .work import Hold
 
-_log = Logger()
 _DEFAULT_POLICY = TerminationPolicy()
+
+
+def _writers(name: str) -> property:
+    return property(
+        attrgetter(f"_writer.{name}"),
+        lambda transport, method: setattr(transport.wrapped, name, method),
+        lambda transport: delattr(transport.wrapped, name),
+    )
 
 
 @implementer(ITerminableTransport)
@@ -33,16 +39,15 @@ class TerminatingTransport(StandIn):
     passes for that one: it provides what that provides, has its class and its
     attributes, and is equal to it.
 
-    @ivar write: nothing has to be done for a write while what is written is
-        sent, so that this is the other transport's own.
+    @ivar _writer: to whom writes go: the other transport, while what is written
+        is sent, and then the connection, which counts it.
     """
 
-    __slots__ = ("_connection", "write", "writeSequence")
+    __slots__ = ("__dict__", "_connection", "_writer")
     _adds = (ITerminableTransport,)
 
     _connection: Connection
-    write: Any
-    writeSequence: Any
+    _writer: Any
 
     def __init__(
         self,
@@ -63,8 +68,7 @@ class TerminatingTransport(StandIn):
         connection = Connection(self, wrapped, policy or _DEFAULT_POLICY, clock)
         _setSubject(self, wrapped)
         _setConnection(self, connection)
-        _setWrite(self, wrapped.write)
-        _setWriteSequence(self, wrapped.writeSequence)
+        _setWriter(self, wrapped)
         connection.open(wrapped, gate or Gate(protocol), gate is not None)
 
     def __repr__(self) -> str:
@@ -267,7 +271,9 @@ class TerminatingTransport(StandIn):
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         """
         Register a producer, which is in flight until it unregisters.  It is
-        told to stop at once where nothing can be sent any more.
+        told to stop at once where nothing can be sent any more.  If this raises,
+        what C{resumeProducing} of a pull producer raises among others, it is not
+        registered.
 
         @raise RuntimeError: if one is registered.
         """
@@ -283,6 +289,9 @@ class TerminatingTransport(StandIn):
         except BaseException:
             if first:
                 connection.producer = None
+                if getattr(self._subject, "producer", None) is producer:
+                    # Twisted would go on asking it.
+                    self._subject.unregisterProducer()
             raise
 
     def unregisterProducer(self) -> None:
@@ -300,52 +309,18 @@ class TerminatingTransport(StandIn):
         self.unregisterProducer()
         self.loseConnection()
 
-    # Writing, once what is written is sent no more.
+    # Writing.  Properties over C functions: nothing has to be done for a write
+    # while what is written is sent.  Whoever replaces a method, as unittest.mock
+    # does, replaces the other transport's.
+
+    write: Any = _writers("write")
+    writeSequence: Any = _writers("writeSequence")
 
     def seal(self) -> None:
         """
         FIN is behind what was written: what is written from now on is dropped.
         """
-        for put, delete in _WRITES:
-            put(self, None)  # it may be deleted already
-            delete(self)
-
-    def __getattr__(self, name: str) -> Any:
-        # Theirs are the other transport's again if somebody has deleted what he
-        # had put there, as unittest.mock does.
-        if name == "write" and not self._connection.node.sending:
-            return self._dropped
-        if name == "writeSequence" and not self._connection.node.sending:
-            return self._droppedSequence
-        return StandIn.__getattr__(self, name)
-
-    def _dropped(self, data: bytes) -> None:
-        """
-        @raise TypeError: if C{data} is not bytes.
-        """
-        if not isinstance(data, bytes):
-            raise TypeError("Data must be bytes")
-        if data:
-            self._drop()
-
-    def _droppedSequence(self, iovec: Iterable[bytes]) -> None:
-        """
-        @raise TypeError: if a piece is not bytes.
-        """
-        chunks = list(iovec)
-        for data in chunks:
-            if not isinstance(data, bytes):
-                raise TypeError("Data must be bytes")
-        if any(chunks):
-            self._drop()
-
-    def _drop(self) -> None:
-        if self._connection.dropped() == 1:
-            _log.warn(
-                "a write after the end of {transport} was asked for is dropped;"
-                " further ones are counted only",
-                transport=self,
-            )
+        _setWriter(self, self._connection)
 
     # Reading.
 
@@ -388,13 +363,9 @@ class TerminatingTransport(StandIn):
         self.loseConnection()
 
 
-_setSubject, _setConnection, _setWrite, _setWriteSequence = (
+_setSubject, _setConnection, _setWriter = (
     getattr(TerminatingTransport, name).__set__
-    for name in ("_subject", "_connection", "write", "writeSequence")
-)
-_WRITES = (
-    (_setWrite, TerminatingTransport.write.__delete__),
-    (_setWriteSequence, TerminatingTransport.writeSequence.__delete__),
+    for name in ("_subject", "_connection", "_writer")
 )
 
 __all__ = ["TerminatingTransport"]

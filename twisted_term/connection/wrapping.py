@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any, Callable, Optional
 
 from twisted.internet.interfaces import IProtocolNegotiationFactory, IReactorTime
-from twisted.protocols.policies import WrappingFactory
+from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from zope.interface import alsoProvides, implementer
 
 from ..interfaces import IDrainable, ITerminableTransport, ITerminationListener
@@ -57,36 +57,42 @@ class Entrance(Gate):
     The gate that a L{TerminatingFactory} builds, before the connection is
     made.
 
-    @ivar maker: the factory that has built it.
-    @ivar others: those farther out.
+    @ivar makers: the factory that has built it, and those farther out.
     """
 
-    __slots__ = ("maker",)
+    __slots__ = ("makers",)
 
-    maker: TerminatingFactory
-    others: tuple[TerminatingFactory, ...] = ()
+    makers: tuple[TerminatingFactory, ...]
 
-    def __init__(self, application: Any, maker: TerminatingFactory) -> None:
+    def __init__(
+        self, application: Any, makers: tuple[TerminatingFactory, ...]
+    ) -> None:
         Gate.__init__(self, application)
-        _setMaker(self, maker)
+        _setMakers(self, makers)
+
+    def builder(self) -> Any:
+        """
+        See L{Gate.builder}.
+        """
+        return self.makers[-1].wrappedFactory
 
     def makeConnection(self, transport: Any) -> None:
         """
         Connect, through a L{TerminatingTransport} unless it is one already.
         """
-        application, maker, others = self._subject, self.maker, self.others
+        application, makers = self._subject, self.makers
         if not ITerminableTransport.providedBy(transport):
-            policy = maker.policy
-            for other in others:
-                policy = policy or other.policy
+            policy = None
+            for one in makers:
+                policy = policy or one.policy
             transport = TerminatingTransport(
-                transport, application, policy, maker.clock, self
+                transport, application, policy, makers[0].clock, self
             )
         else:
             # Another one stands farther out, with a wrapper in between.
             if ITerminationListener.providedBy(application):
                 transport.whenTerminated().addCallback(application.terminated)
-        for one in (maker, *others):
+        for one in makers:
             if one.connected is not None:
                 one.connected(transport)
         application.makeConnection(transport)
@@ -99,7 +105,7 @@ class Entrance(Gate):
         self.makeConnection(self.application.transport)
 
 
-_setMaker = Entrance.__dict__["maker"].__set__
+_setMakers = Entrance.__dict__["makers"].__set__
 
 
 class TerminatingFactory(WrappingFactory):
@@ -129,6 +135,7 @@ class TerminatingFactory(WrappingFactory):
         self.noisy = getattr(wrappedFactory, "noisy", True)
         self.policy = policy
         self.clock = clock
+        self._makers = (self,)
         # TLS asks the factory which protocols to negotiate (ALPN).
         negotiating = IProtocolNegotiationFactory(wrappedFactory, None)
         if negotiating is not None:
@@ -158,6 +165,8 @@ class TerminatingFactory(WrappingFactory):
         built: Any = self.wrappedFactory.buildProtocol(addr)
         if built is None:
             return None
+        if not issubclass(type(built), _AROUND):
+            return Entrance(built, self._makers)
         tls = innermostTLS(built)
         if tls is None:
             return self._gate(built)
@@ -167,10 +176,14 @@ class TerminatingFactory(WrappingFactory):
 
     def _gate(self, application: Any) -> Entrance:
         if not issubclass(type(application), Entrance):
-            return Entrance(application, self)
+            return Entrance(application, self._makers)
         gate: Entrance = application
-        gate.others += (self,)
+        gate.makers += self._makers
         return gate
+
+
+#: What may be around an application when it is built.
+_AROUND = (ProtocolWrapper, Entrance)
 
 
 def handOut(built: Any, maker: TerminatingFactory) -> Any:
@@ -181,7 +194,7 @@ def handOut(built: Any, maker: TerminatingFactory) -> Any:
     if issubclass(type(built), Entrance):
         return built.application
     inside: Any = getattr(built, "wrappedProtocol", None)
-    if issubclass(type(inside), Entrance) and inside.maker is maker:
+    if issubclass(type(inside), Entrance) and inside.makers[0] is maker:
         return Shown(built)
     return built
 

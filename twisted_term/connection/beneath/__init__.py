@@ -111,8 +111,8 @@ class Beneath(Protocol):
         """
         Tell C{above} from now on.
 
-        @param plain: nothing stands between the application's transport and the
-            ground.
+        @param plain: the gate is the protocol of the ground: nothing stands in
+            between.
         """
 
     def standsOn(self, transport: Any) -> bool:
@@ -133,6 +133,11 @@ class Beneath(Protocol):
         Both directions have ended, or the other one is given up.
         """
 
+    def letGo(self) -> None:
+        """
+        Close our descriptor, and send nothing: somebody else has a duplicate.
+        """
+
     def drop(self) -> None:
         """
         Close, and drop what this process has not sent.  What the kernel has
@@ -144,12 +149,19 @@ class Beneath(Protocol):
         Send RST where that can be done, and deliver nothing more.
         """
 
-    def discard(self, small: bool, paused: bool) -> None:
+    def discard(self, paused: bool) -> None:
         """
         Go on reading, for nobody.
 
-        @param small: no more at once than before, for the sake of a limit.
         @param paused: the application has paused reading.
+        """
+
+    def skip(self, small: bool) -> None:
+        """
+        Something has arrived for nobody, and more may: let it be read without
+        a copy, if that can be done.
+
+        @param small: no more at once than before, for the sake of a limit.
         """
 
     def watchPeer(self) -> None:
@@ -257,7 +269,9 @@ def ground(transport: Any) -> Beneath:
     """
     What lies beneath, without TLS.
     """
-    lowest = bottom(transport)
+    lowest = transport
+    if issubclass(type(transport), ProtocolWrapper):
+        lowest = bottom(transport)
     tells = IHalfCloseableDescriptor.providedBy(lowest)
     return Descriptor(lowest) if tells else Opaque(lowest)
 

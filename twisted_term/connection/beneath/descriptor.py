@@ -13,7 +13,7 @@ from twisted.internet.main import CONNECTION_DONE
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from ..replaced import put, restore, unsentBytes
+from ..replaced import leaveOpen, put, restore, unsentBytes
 from . import kernel
 from .discard import discarding
 from .lowest import Lowest
@@ -23,37 +23,43 @@ _DONE = Failure(CONNECTION_DONE)
 _SHUT_WR = socket.SHUT_WR
 
 
-# What is replaced, and when.
-_ALWAYS = ("connectionLost", "readConnectionLost")
-_NOT_PLAIN = ("loseConnection",)
-_FIN = ("_closeWriteConnection",)
-_DISCARDS = ("doRead",)
+def _nothing() -> None:
+    pass
 
 
 class Descriptor(Lowest):
     """
     The lowest transport, which tells of the peer's FIN.
+
+    It stands for the transport's C{connectionLost} itself: a bound method would
+    take as much memory again as this object.
+
+    @ivar _plain: the gate is the transport's protocol, and is told of the two
+        FINs.
+    @ivar _replaced: the names of what is replaced on the transport.
     """
 
-    __slots__ = ("_discards", "_fin", "_plain")
+    __slots__ = ("_plain", "_replaced")
 
     tellsFin = True
+    _replaced: tuple[str, ...]
 
     def __init__(self, transport: Any) -> None:
-        super().__init__(transport)
-        self._discards = False
-        self._fin = False
+        self._transport = transport
+        self._above: Any = None
 
     def attach(self, above: Any, plain: bool = False) -> None:
+        transport = self._transport
         if self._above is not None:  # there is TLS in between, from now on
-            self._restore()
+            restore(transport, self._replaced)
         self._above = above
         self._plain = plain
-        transport = self._transport
-        put(transport, "connectionLost", self._losing)
-        put(transport, "readConnectionLost", self._readLost)
+        put(transport, "connectionLost", self)
+        self._replaced = ("connectionLost",)
         if not plain:
+            put(transport, "readConnectionLost", self._readLost)
             put(transport, "loseConnection", self._closeAsked)
+            self._replaced += ("readConnectionLost", "loseConnection")
 
     def standsOn(self, transport: Any) -> bool:
         return transport is self._transport
@@ -81,13 +87,14 @@ class Descriptor(Lowest):
     def _closeAsked(self) -> None:
         self._above.closeAsked()
 
-    def _losing(self, reason: Failure) -> None:
+    def __call__(self, reason: Failure) -> None:
+        # Twisted's connectionLost.
         above = self._above
         if above is None:  # a call that was on its way; all is over
             self._transport.connectionLost(reason)
             return
         reason = above.losing(reason)
-        self._restore()
+        self.detach()
         try:
             self._transport.connectionLost(reason)
         finally:
@@ -98,8 +105,9 @@ class Descriptor(Lowest):
 
     def halfClose(self, reading: bool, now: bool = False) -> None:
         try:
-            self._fin = True
-            put(self._transport, "_closeWriteConnection", self._shutdown)
+            if not self._plain:
+                put(self._transport, "_closeWriteConnection", self._shutdown)
+                self._replaced += ("_closeWriteConnection",)
             self._transport.loseWriteConnection()
             if now and self._plain and self._socket is not None:
                 # FIN in this turn, if the kernel takes what is buffered.  The
@@ -107,18 +115,30 @@ class Descriptor(Lowest):
                 self._transport.doWrite()
         except (OSError, ValueError):
             self._gone()
+        except Exception as error:  # as the reactor does, where that is the caller
+            _log.failure("our FIN")
+            self._later(error)
 
     def close(self) -> None:
         # Both directions have ended: there is nothing left to flush, which is
         # all that Twisted's loseConnection does.
         above = self._above
-        self._restore()
+        self.detach()
         try:
             self._transport.connectionLost(_DONE)
         finally:
             above.finished(_DONE)
 
-    drop = close
+    def drop(self) -> None:
+        # Whoever asks may be called in the midst of Twisted's write, or between a
+        # read and a write of the reactor's, which would go on.
+        put(self._transport, "startWriting", _nothing)
+        put(self._transport, "doWrite", _nothing)
+        self.close()
+
+    def letGo(self) -> None:
+        leaveOpen(self._transport)
+        self.close()
 
     def reset(self) -> None:
         kernel.reset(self._socket)
@@ -140,20 +160,21 @@ class Descriptor(Lowest):
     def _later(self, error: Exception) -> None:
         self._above.clock.callLater(0, self._transport.connectionLost, Failure(error))
 
-    def discard(self, small: bool, paused: bool) -> None:
-        transport = self._transport
+    def discard(self, paused: bool) -> None:
         # A peer that is still sending must neither deadlock our flush nor find
         # a closed socket, so reading goes on, paused or not.
         if paused or not self._plain:
             try:
-                transport.resumeProducing()
+                self._transport.resumeProducing()
             except (OSError, ValueError):
                 self._gone()
-        if self._plain and not self._discards:
-            doRead = discarding(transport, self._above.discarded, small)
+
+    def skip(self, small: bool) -> None:
+        if self._plain:
+            doRead = discarding(self._transport, self._above.discarded, small)
             if doRead is not None:
-                self._discards = True
-                put(transport, "doRead", doRead)
+                put(self._transport, "doRead", doRead)
+                self._replaced += ("doRead",)
 
     def watchPeer(self) -> None:
         kernel.keepAlive(self._socket)
@@ -169,7 +190,7 @@ class Descriptor(Lowest):
         return kernel.sendQueue(self._socket, finSent)
 
     def unacknowledged(self, finSent: bool) -> Optional[int]:
-        skt = self._socket
+        skt = getattr(self._transport, "socket", None)
         if skt is not None and not kernel.overTCP(self._transport, skt):
             return None  # a UNIX socket counts what its peer has not read
         return kernel.unacknowledged(skt, finSent)
@@ -195,23 +216,10 @@ class Descriptor(Lowest):
     def abandon(self) -> None:
         self._transport.connectionLost(Failure(ConnectionLost()))
 
-    def _restore(self) -> None:
-        """
-        Give the transport back what it had.  To look into its __dict__, or to
-        keep a list, would cost each connection some hundred bytes.
-        """
-        restore(self._transport, _ALWAYS)
-        if not self._plain:
-            restore(self._transport, _NOT_PLAIN)
-        if self._fin:
-            restore(self._transport, _FIN)
-        if self._discards:
-            restore(self._transport, _DISCARDS)
-        self._fin = self._discards = False
-
     def detach(self) -> None:
-        self._restore()
-        self._above = None
+        if self._above is not None:
+            restore(self._transport, self._replaced)
+            self._above = None
 
 
 __all__ = ["Descriptor"]

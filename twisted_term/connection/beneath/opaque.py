@@ -42,7 +42,7 @@ class Opaque(Lowest):
     def close(self) -> None:
         self._transport.loseConnection()
 
-    drop = close
+    drop = letGo = close
 
     def reset(self) -> None:
         abort = getattr(self._transport, "abortConnection", None)
@@ -59,8 +59,11 @@ class Opaque(Lowest):
         self._later = None
         self._above.finished(reason)
 
-    def discard(self, small: bool, paused: bool) -> None:
+    def discard(self, paused: bool) -> None:
         pass  # whether it goes on reading is its own affair
+
+    def skip(self, small: bool) -> None:
+        pass
 
     def watchPeer(self) -> None:
         pass  # it tells of no FIN
