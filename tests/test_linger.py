@@ -193,7 +193,7 @@ class ExpectsTests(SynchronousTestCase):
             peer.transport.write(sent)
             clock.pump([0] * 5)
             (transport,) = transports
-            found = conversationOf(transport)
+            found = conversationOf(transport.protocol)
             self.assertEqual(found.expectsMore(transport), expects, sent)
             transport.abortConnection()
             clock.pump([0] * 5)

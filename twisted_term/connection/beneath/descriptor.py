@@ -191,7 +191,7 @@ class Descriptor(Lowest):
 
     def unacknowledged(self, finSent: bool) -> Optional[int]:
         skt = getattr(self._transport, "socket", None)
-        if skt is not None and not kernel.overTCP(self._transport, skt):
+        if skt is not None and not kernel.isTCP(skt):
             return None  # a UNIX socket counts what its peer has not read
         return kernel.unacknowledged(skt, finSent)
 
