@@ -1,5 +1,5 @@
 """
-What goes wrong with bare Twisted, as C{docs/guide.rst} says, and not with ours,
+What goes wrong with bare Twisted, as C{docs/explanation/tcp.rst} says, and not with ours,
 on the same script.
 """
 

@@ -1,5 +1,5 @@
 """
-The state machine, exhaustively, and the README's diagram of it.
+The state machine, exhaustively, and the diagram of it in the reference.
 """
 
 from __future__ import annotations
@@ -158,10 +158,11 @@ class MachineTests(SynchronousTestCase):
                     reached.append(after)
         self.assertEqual(set(reached), set(Node))
 
-    def test_readme(self) -> None:
+    def test_states(self) -> None:
         """
-        The README's diagram is the machine's.
+        The diagram in the reference is the machine's.
         """
-        readme = Path(__file__).parents[1].joinpath("README.rst").read_text("utf-8")
+        docs = Path(__file__).parents[1] / "docs"
+        page = docs.joinpath("reference", "states.rst").read_text("utf-8")
         for line in diagram().splitlines():
-            self.assertTrue("    " + line in readme, line)
+            self.assertTrue("    " + line in page, line)
