@@ -276,7 +276,7 @@ class WrongUseTests(SynchronousTestCase):
         """
         names = (
             "term: takes flushTimeout, workTimeout, lingerTime, lingerIdle, "
-            "lingerBytes, halfCloseIdle, handshakeTimeout, peerFin, drainTimeout, "
+            "lingerBytes, halfCloseIdle, closeTimeout, handshakeTimeout, linger, peerFin, drainTimeout, "
             "readinessDelay, onSignal"
         )
         for text, said in (
