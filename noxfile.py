@@ -9,7 +9,7 @@ nox.options.default_venv_backend = "venv"
 nox.options.error_on_missing_interpreters = False
 
 _REACTORS = ("epoll", "poll", "select", "asyncio", "uvloop")
-_PYTHONS = ("3.9", "3.10", "3.11", "3.12", "3.13")
+_PYTHONS = ("3.9", "3.10", "3.11", "3.12", "3.13", "3.14")
 #: The oldest Twisted that setup.py declares cannot use the ALPN of a later
 #: pyOpenSSL.
 _TWISTED = {

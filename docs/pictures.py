@@ -117,6 +117,20 @@ PICTURES = {
         no TIME-WAIT               |                         | no TIME-WAIT
         """,
     ),
+    "close-now": Picture(
+        "closeConnection(), while something is under way",
+        "The server closes at once. What its kernel has goes out, with FIN behind"
+        " it; what its process still had is lost. If the client sends more, the"
+        " server's kernel answers with RST, and the client may lose what it has"
+        " not read.",
+        """
+        write()                    | > some of the data       | reads slowly
+        closeConnection(): CLOSED  | > what the kernel has    |
+        the rest is dropped        | > FIN                    | EOF: a part of it
+        nobody is here any more    | < if it sends more       |
+        the kernel resets          | > !RST                   | may lose what is unread
+        """,
+    ),
     "tls": Picture(
         "The end of TLS: close_notify, then FIN",
         "The server encrypts the rest of its answer, sends close_notify, and"

@@ -29,7 +29,7 @@ from .processes import PORT, Server
 from .support import SECONDS, SocketTestCase, expect
 from .test_apps import script
 
-_UPGRADE = (
+UPGRADE = (
     b"GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
     b"Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
     b"Sec-WebSocket-Version: 13\r\n\r\n"
@@ -256,7 +256,7 @@ class WebSocketTests(SocketTestCase):
             yield self.serve(kind, True)
             client = socket.create_connection(("127.0.0.1", self.port), SECONDS)
             self.addCleanup(client.close)
-            client.sendall(_UPGRADE)
+            client.sendall(UPGRADE)
             head = yield deferToThread(client.recv, 4096)
             self.assertTrue(head.startswith(b"HTTP/1.1 101"), head)
             yield deferLater(reactor, 0.1)

@@ -56,6 +56,15 @@ class TableTests(SynchronousTestCase):
         for title in ("bulk", "requests", "connections", "discarded", "memory"):
             self.assertIn(f"\n{title}", output)
 
+    def test_linger(self) -> None:
+        """
+        C{linger.py} prints a row for each word.
+        """
+        _, *rows = self.printed("linger.py", "10").splitlines()
+        self.assertEqual([row.split()[0] for row in rows], ["always", "on", "off"])
+        for row in rows:
+            self.assertEqual(len(row.split()), 4, row)
+
     def test_connections(self) -> None:
         """
         C{connections.py} prints the rate, the CPU time and the calls of all

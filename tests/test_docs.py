@@ -5,6 +5,7 @@ followed.
 
 from __future__ import annotations
 
+import ast
 import re
 import runpy
 import socket
@@ -25,13 +26,30 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted_term import Outcome, TerminationPolicy
 from twisted_term.policy import limitOptions
 
+from . import stranger
 from .certificates import certificate, connectTLS, needs, receiveTLS
 from .processes import PORT, TWISTD, Server, connect, receiveAll
 from .support import SECONDS, once, receive
+from .test_applications_websocket import UPGRADE
 from .test_status import Page, Stream, fetch
 
 _HERE = Path(__file__).parents[1]
-_DOCUMENTS = [_HERE / "README.rst", *sorted(_HERE.joinpath("docs").rglob("*.rst"))]
+_DOCS = _HERE / "docs"
+#: These use Sphinx' own directives, or include another file: Sphinx checks them.
+_SITE = {
+    _DOCS / name
+    for name in (
+        "changelog.rst",
+        "contributing.rst",
+        "explanation/theory.rst",
+        "index.rst",
+        "reference/api.rst",
+    )
+}
+_DOCUMENTS = [
+    *sorted(_HERE.glob("*.rst")),
+    *sorted({*_DOCS.rglob("*.rst")} - _SITE),
+]
 _GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 _RUN = """
 import runpy, sys
@@ -50,11 +68,15 @@ BLOCKS = {
         "tests.test_docs.ExampleTests.test_web"
     ),
     "OPEN        --> FLUSHING     loseWriteConnection()": (
-        "tests.test_machine.MachineTests.test_readme"
+        "tests.test_machine.MachineTests.test_states"
     ),
-    'pip install -e ".[docs]" && python docs/reference.py': (
-        "tests.test_docs.ReferenceTests.test_build"
+    'pip install -e ".[docs]" && python -m sphinx -W -b html docs build/site': (
+        "tests.test_docs.SiteTests.test_build; to install is not ours"
     ),
+    "pip install ./twisted_term-0.1.0-py3-none-any.whl": (
+        "tests.stranger installs the wheel"
+    ),
+    "python3 -m venv .venv && . .venv/bin/activate": "to install is not ours",
     "term-probe http://127.0.0.1:8080/file": (
         "tests.test_probe.TwistedTests, tests.test_probe.RawTests, and the"
         " TwistedTests of tests.test_probe_ways, _protocols and _deploy"
@@ -133,6 +155,22 @@ def blocks() -> Iterator[Block]:
             )
 
 
+def logged() -> Iterator[tuple[str, str]]:
+    """
+    Each format that the package logs, and its namespace.
+    """
+    yield "{peer}: {report}", "twisted_term.transport"  # it has a call of its own
+    for path in _HERE.joinpath("twisted_term").rglob("*.py"):
+        namespace = ".".join(path.relative_to(_HERE).with_suffix("").parts)
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if not isinstance(node, ast.Call) or not node.args:
+                continue
+            first, called = node.args[0], ast.unparse(node.func)
+            if re.fullmatch(r"_log\.(info|warn|error|failure)|say", called):
+                assert isinstance(first, ast.Constant), ast.unparse(node)
+                yield first.value, namespace
+
+
 def check(name: str) -> str:
     """
     The name of the test of an example: C{test_endpointString} for
@@ -192,8 +230,10 @@ class TextTests(SynchronousTestCase):
                     self.assertTrue(
                         _HERE.joinpath(name).exists(), f"{document}: {name}"
                     )
-        ours = {path for path in _DOCUMENTS[1:] if path.parent.name == "docs"}
-        missing = {path.name for path in ours - linked} - {"README.rst"}
+        # Those on deployment have a list of their own.
+        ours = {path for path in _DOCS.rglob("*.rst") if path.parent.name != "deploy"}
+        rest = {"README.rst", "changelog.rst", "contributing.rst"}
+        missing = {path.name for path in ours - linked} - rest
         self.assertEqual(missing, set(), "docs/README.rst has no link to these")
 
     def test_described(self) -> None:
@@ -212,6 +252,8 @@ class TextTests(SynchronousTestCase):
         Each example has a check, and each other block a test, or a reason.
         """
         for block in blocks():
+            if block.where.startswith("docs/tutorial.rst"):
+                continue  # tests.stranger runs all of them
             if not block.isPython:
                 first = block.text.splitlines()[0]
                 self.assertIn(
@@ -232,6 +274,18 @@ class TextTests(SynchronousTestCase):
                 f" ExampleTests.{check(block.name or '')}",
             )
 
+    def test_tutorial(self) -> None:
+        """
+        L{tests.stranger} sees each block of the tutorial, and every command but
+        one has something that it prints.
+        """
+        path = _DOCS / "tutorial.rst"
+        found = list(stranger.blocks(path.read_text("utf-8")))
+        there = [block.text for block in blocks() if "tutorial" in block.where]
+        self.assertEqual([block.text for block in found], there)
+        silent = [name for name, text in stranger.expectations(found) if not text]
+        self.assertEqual(silent, ["tutorial-install"])
+
     def test_reasons(self) -> None:
         """
         BLOCKS speaks of blocks that there are, and of tests that there are.
@@ -242,23 +296,47 @@ class TextTests(SynchronousTestCase):
             for name in re.findall(r"tests\.[\w.]*\w", reason):
                 namedAny(name)
 
+    def test_named(self) -> None:
+        """
+        The tests that a document names are there.
+        """
+        named = 0
+        for document in _DOCUMENTS:
+            from docutils import nodes
+
+            for node in parse(document)[0].findall(nodes.literal):
+                if re.fullmatch(r"tests\.[\w.]+", node.astext()):
+                    named += 1
+                    namedAny(node.astext())
+        self.assertGreater(named, 14)
+
     def test_tables(self) -> None:
         """
-        The guide has each limit with its default, and each outcome.
+        The reference has each limit with its default, and each outcome.
         """
-        guide = _HERE.joinpath("docs", "guide.rst").read_text("utf-8")
-        rows = dict(re.findall(r"^``(\w+)`` +(\w+)", guide, re.MULTILINE))
+        options = _DOCS.joinpath("reference", "options.rst").read_text("utf-8")
+        rows = dict(re.findall(r"^``(\w+)`` +(\w+)", options, re.MULTILINE))
         for name in limitOptions:
             limit = getattr(TerminationPolicy, name)
             self.assertEqual(rows[name], "none" if limit is None else f"{limit:g}")
-        outcomes = set(re.findall(r"^``([A-Z_]+)`` ", guide, re.MULTILINE))
+        report = _DOCS.joinpath("reference", "report.rst").read_text("utf-8")
+        outcomes = set(re.findall(r"^``([A-Z_]+)`` ", report, re.MULTILINE))
         self.assertEqual(outcomes, {outcome.name for outcome in Outcome})
+
+    def test_log(self) -> None:
+        """
+        The reference has each format that the package logs, with its namespace,
+        and no other.
+        """
+        text = _DOCS.joinpath("reference", "log.rst").read_text("utf-8")
+        rows = re.findall(r"^``(.+)``\n    ``([\w.]+)``[,:]", text, re.MULTILINE)
+        self.assertEqual(set(rows), set(logged()))
 
 
 @once
 class ApplicationTests(SynchronousTestCase):
     """
-    The guide's table of applications.
+    The reference's table of applications.
     """
 
     def test_table(self) -> None:
@@ -267,8 +345,8 @@ class ApplicationTests(SynchronousTestCase):
         tests.
         """
         made = runpy.run_path(str(_HERE / "docs" / "applications.py"))
-        guide = _HERE.joinpath("docs", "guide.rst").read_text("utf-8")
-        self.assertIn("\n\n" + made["table"]() + "\n\n", guide)
+        page = _DOCS.joinpath("reference", "applications.rst").read_text("utf-8")
+        self.assertIn("\n\n" + made["table"]() + "\n\n", page)
         for *_, tests in made["ROWS"]:
             for name in tests:
                 needed = namedAny(f"tests.{name}")
@@ -284,7 +362,7 @@ class PictureTests(SynchronousTestCase):
     def test_drawn(self) -> None:
         """
         They are what C{docs/pictures.py} draws, and no others; each is XML,
-        has a title and a description, and is in the guide.
+        has a title and a description, and is in a document.
         """
         script = runpy.run_path(str(_HERE / "docs" / "pictures.py"))
         drawn = {
@@ -296,13 +374,13 @@ class PictureTests(SynchronousTestCase):
             for path in _HERE.joinpath("docs", "pictures").iterdir()
         }
         self.assertEqual(set(there), set(drawn))
-        guide = _HERE.joinpath("docs", "guide.rst").read_text("utf-8")
+        shown = "".join(path.read_text("utf-8") for path in _DOCUMENTS)
         for name, text in drawn.items():
             self.assertEqual(there[name], text, f"{name}: run docs/pictures.py")
             root = ElementTree.fromstring(text)
             for tag in ("title", "desc"):
                 self.assertTrue(root.findtext(f"{{*}}{tag}"), name)
-            self.assertIn(f".. image:: pictures/{name}\n", guide)
+            self.assertRegex(shown, rf"\.\. image:: [./\w]*pictures/{name}\n")
 
 
 class ExampleTests(SynchronousTestCase):
@@ -365,6 +443,56 @@ class ExampleTests(SynchronousTestCase):
         self.assertEqual(server.end(), 0)
         self.assertIn("drained 0 connections", server.log)
 
+    def test_ready(self) -> None:
+        """
+        It says that it is ready, and in C{readinessDelay} that it is not.
+        """
+        server = self.start("ready", twistd=True)
+        port = int(server.wait(PORT)[1])
+        self.assertEqual(fetch(port, "/ready"), (200, "ready\n"))
+        server.terminate()
+        while fetch(port, "/ready") == (200, "ready\n"):
+            time.sleep(0.05)
+        self.assertEqual(fetch(port, "/ready"), (503, "draining\n"))
+        self.assertEqual(server.end(), 0)
+
+    def test_websocket(self) -> None:
+        """
+        A message is echoed, and SIGTERM brings a Close frame.
+        """
+        needs("autobahn")
+        server = self.start("websocket")
+        message = b"\x81\x85" + bytes(4) + b"hello"  # masked with zeros
+        client = connect(server.port(), UPGRADE + message)
+        received = b""
+        while not received.endswith(b"\x81\x05hello"):
+            received += client.recv(4096)
+        server.terminate()
+        close = client.recv(4096)
+        self.assertEqual(close[:1] + close[2:4], b"\x88\x03\xe9")  # 1001
+        client.sendall(b"\x88\x82" + bytes(4) + b"\x03\xe9")
+        self.assertEqual(receiveAll([client]), [(b"", "FIN")])
+        self.assertEqual(server.end(), 0)
+
+    def test_restartCode(self) -> None:
+        """
+        The code in the Close frame is another one.
+        """
+        text = example("restart-code")
+        code = "from twisted_term.applications.websocket import Autobahn, Twisted"
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-c",
+                f"{text}\n{code}\nprint(Autobahn.code, Twisted.code)",
+            ],
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            check=False,
+        )
+        self.assertEqual(done.stdout, "1012 1012\n", done.stderr)
+
     def test_agent(self) -> None:
         """
         It echoes, and its agent says so; on SIGTERM the agent says C{drain}.
@@ -388,15 +516,15 @@ class ExampleTests(SynchronousTestCase):
 
     def test_web(self) -> None:
         """
-        The command with C{term:}, in the README and in the guide.
+        The command with C{term:}, in the README and in the documents.
         """
-        (command,) = (
-            block.text.split()
+        found = {
+            block.text
             for block in blocks()
             if block.text.startswith("twistd -n --pidfile= web ")
-        )
-        guide = _HERE.joinpath("docs", "guide.rst").read_text("utf-8")
-        self.assertIn(f"``{' '.join(command)}``", " ".join(guide.split()))
+        }
+        self.assertEqual(len(found), 1)
+        command = found.pop().split()
         folder = Path(mkdtemp())
         folder.joinpath("index.html").write_text("It works.\n", "utf-8")
         options = [option.replace(":8080", ":0") for option in command[2:]]
@@ -476,6 +604,48 @@ class ExampleTests(SynchronousTestCase):
         self.assertTrue(data.endswith(b"\r\n0\r\n\r\n"), data)
         self.assertEqual((end, server.end()), ("FIN", 0))
         self.assertNotIn("Traceback", server.log)
+
+    def test_ownPolicy(self) -> None:
+        """
+        A client that is near is not lingered for, and one that sends a zero byte
+        is reset.
+        """
+        server = self.start("own-policy")
+        client = connect(int(server.wait(PORT)[1]), b"hello\r\n")
+        with client:
+            self.assertEqual(client.recv(100), b"HELLO\r\n")
+            self.assertEqual(client.recv(100), b"")
+            server.wait("linger expired, by local; delivered")
+        self.assertEqual(self.ask(server, b"hel\0lo\r\n"), (b"", "RST"))
+        server.wait("aborted, by local")
+
+    def test_ownClose(self) -> None:
+        """
+        The end is written down before it comes.
+        """
+        path = self.program("own-close")
+        server = Server(self, (sys.executable, "-c", _RUN, path.name), cwd=path.parent)
+        line, end = self.ask(server, b"")
+        self.assertEqual((line[:8], end), (b"An apple", "FIN"))
+        server.wait("; delivered")
+        self.assertEqual(path.with_name("ended").read_text("utf-8"), "127.0.0.1\n")
+        self.assertNotIn("Traceback", server.log)
+
+    def test_ownProcess(self) -> None:
+        """
+        The other process goes on reading what the client sends, so that nothing
+        is reset.
+        """
+        server = self.start("own-process")
+        client = connect(int(server.wait(PORT)[1]))
+        with client:
+            while client.recv(100):
+                pass
+            server.wait("taken, by local; delivered")
+            for _ in range(20):
+                client.sendall(bytes(1_000_000))
+            client.shutdown(socket.SHUT_WR)
+            server.wait("lingered")
 
     def test_client(self) -> None:
         """
@@ -600,6 +770,65 @@ class ExampleTests(SynchronousTestCase):
             check=False,
         )
         self.assertIn("PASSED (successes=1)", done.stdout, done.stderr)
+
+
+@once
+class SiteTests(SynchronousTestCase):
+    """
+    The site.
+    """
+
+    def make(self, change: tuple[str, str] = ("", "")) -> Any:
+        """
+        Make it of a copy.
+
+        @param change: a text in C{docs/howto/use.rst}, and another in its place.
+        @return: the process that has ended, and the site's folder.
+        """
+        needs("sphinx", "furo")
+        source = Path(mkdtemp()) / "source"
+        for name in ("twisted_term", "docs"):
+            ignored = ignore_patterns("__pycache__")
+            copytree(_HERE / name, source / name, ignore=ignored)
+        for path in _HERE.glob("*.rst"):
+            copy(path, source)
+        page = source / "docs" / "howto" / "use.rst"
+        text = page.read_text("utf-8")
+        self.assertIn(change[0], text)
+        page.write_text(text.replace(*change, 1), "utf-8")
+        site = source / "build" / "site"
+        done = subprocess.run(
+            [sys.executable, "-m", "sphinx", "-q", "-W", "docs", site],
+            cwd=source,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        return done, site
+
+    def test_build(self) -> None:
+        """
+        It is made without a warning; a link leads to a page, or to a file, and
+        docstrings are translated.
+        """
+        done, site = self.make()
+        self.assertEqual((done.returncode, done.stdout), (0, ""))
+        page = site.joinpath("howto", "use.html").read_text("utf-8")
+        self.assertIn('href="../reference/options.html"', page)
+        reference = site.joinpath("reference", "api.html").read_text("utf-8")
+        for name in ("ITerminableTransport.track", "TerminationPolicy", "Outcome.LOST"):
+            self.assertIn(f'id="twisted_term.{name}"', reference)
+        self.assertNotRegex(reference, r"[CLBI]\{|@(param|return|raise|ivar)\b")
+
+    def test_badLink(self) -> None:
+        """
+        A link to a page that is not there is an error.
+        """
+        done, _ = self.make(("../reference/options.rst", "../reference/none.rst"))
+        self.assertNotEqual(done.returncode, 0)
+        self.assertRegex(done.stdout, r"use\.rst:\d+: .*unknown document")
 
 
 @once

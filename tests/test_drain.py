@@ -421,6 +421,7 @@ class ClockTests(SynchronousTestCase):
         self.connect()
         protocol = self.endpoint.factory.buildProtocol(None)
         wire = Wire(self.clock)
+        wire.protocol = protocol  # as a port's
         protocol.makeConnection(wire)
         self.drain()
         self.clock.pump([0, 0, 0.4])

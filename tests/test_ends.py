@@ -93,26 +93,36 @@ class EndsTestCase(SocketTestCase):
             setattr(factory, name, call)
         return factory
 
+    def endpoint(self, kind: str) -> str:
+        """
+        The string of an endpoint to listen on.
+        """
+        if kind == "unix":
+            folder = tempfile.mkdtemp()
+            self.addCleanup(rmtree, folder)
+            return f"unix:{Path(folder, 'socket')}"
+        if kind == "tls":
+            return f"ssl:0:interface=127.0.0.1:privateKey={certificateFile(self)}"
+        return _TCP
+
     @inlineCallbacks
     def serve(self, kind: str, factory: Any) -> Any:
         """
         @return: a Deferred of what connects to it, in a thread.
         """
         self.addCleanup(deferLater, reactor, 0.3)
-        text, path = _TCP, ""
-        if kind == "unix":
-            folder = tempfile.mkdtemp()
-            self.addCleanup(rmtree, folder)
-            path = str(Path(folder, "socket"))
-            text = f"unix:{path}"
-        elif kind == "tls":
-            text = f"ssl:0:interface=127.0.0.1:privateKey={certificateFile(self)}"
-        port = yield serverFromString(reactor, text).listen(factory)
+        port = yield serverFromString(reactor, self.endpoint(kind)).listen(factory)
         self.addCleanup(port.stopListening)
-        if kind == "unix":
-            self.address: Any = path
-        else:
-            self.address = ("127.0.0.1", port.getHost().port)
+        return self.connecting(kind, port)
+
+    def connecting(self, kind: str, port: Any) -> Callable[..., Any]:
+        """
+        @return: what connects to a port, in a thread.
+        """
+        host = port.getHost()
+        self.address: Any = (
+            host.name.decode() if kind == "unix" else ("127.0.0.1", host.port)
+        )
 
         def connect(small: bool = False) -> Any:
             unix = kind == "unix"

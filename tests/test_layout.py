@@ -21,7 +21,16 @@ _ROOT = Path(__file__).parents[1]
 #: From the bottom to the top.  A name stands for all that is in it, and is not
 #: named anywhere else.
 _LAYERS: tuple[tuple[str, ...], ...] = (
-    ("policy", "interfaces", "standin", "_waiters", "_addresses", "_types", "_version"),
+    (
+        "policy",
+        "interfaces",
+        "standin",
+        "_adapting",
+        "_addresses",
+        "_types",
+        "_version",
+        "_waiters",
+    ),
     ("_checks",),
     ("applications",),
     (
@@ -32,7 +41,8 @@ _LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     ("connection.report",),
     ("connection.beneath",),
-    ("connection.ending", "connection.gate"),
+    ("connection.gate", "connection.hook"),
+    ("connection.ending",),
     ("connection.shell",),
     ("connection.transport",),
     ("connection.threads", "connection.wrapping"),

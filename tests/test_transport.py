@@ -4,6 +4,8 @@ The transport and its bounds, under a Clock, around a fake transport.
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Any, Callable, Optional
 
 from twisted.internet.interfaces import (
@@ -27,6 +29,7 @@ from twisted_term import (
 )
 from twisted_term.connection.beneath import kernel
 from twisted_term.connection.beneath.kernel import SendQueue
+from twisted_term.interfaces import ITerminableTransport
 
 
 @implementer(IHalfCloseableDescriptor)
@@ -521,9 +524,6 @@ class ReentrancyTests(TransportTestCase):
         """
         What has ended is freed without the garbage collector.
         """
-        import gc
-        import weakref
-
         gc.collect()
         gc.disable()
         self.addCleanup(gc.enable)
@@ -535,3 +535,24 @@ class ReentrancyTests(TransportTestCase):
         self.application.transport = None
         del self.transport
         self.assertIs(reference(), None)
+
+    def test_classes(self) -> None:
+        """
+        Nothing keeps a class of transports that was made at run time, when its
+        connections have ended.  One of protocols is kept by zope.interface, which
+        Twisted asks for IHalfCloseableProtocol.
+        """
+        references = []
+        for _ in range(200):
+            wire: Any = type("Wire", (Wire,), {})(Clock())
+            application = HalfCloseable()
+            transport = TerminatingTransport(wire, application, None, wire.reactor)
+            ITerminableTransport.providedBy(transport)
+            application.makeConnection(transport)
+            transport.loseConnection()
+            wire.connectionLost(Failure(CONNECTION_DONE))
+            references.append(weakref.ref(type(wire)))
+        del wire, application, transport
+        gc.collect()
+        # Some declarations are kept.
+        self.assertLess(sum(found() is not None for found in references), 70)

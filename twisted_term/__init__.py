@@ -23,6 +23,8 @@ How it ended:
 
   - L{Termination}: the report, with an L{Outcome} and an L{Initiator}.
   - L{ITerminationListener}: a protocol that is given the report.
+  - L{ITerminationHook}: a protocol, or a factory, that has a word in how a
+    connection ends.
 
 Stopping a server:
 
@@ -55,6 +57,7 @@ from .interfaces import (
     IDrainListener,
     IHold,
     ITerminableTransport,
+    ITerminationHook,
     ITerminationListener,
 )
 from .policy import TerminationPolicy
@@ -81,6 +84,7 @@ __all__ = [  # noqa: RUF022
     "Outcome",
     "Initiator",
     "ITerminationListener",
+    "ITerminationHook",
     "DrainingService",
     "DrainReport",
     "IDrainable",

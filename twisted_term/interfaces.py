@@ -157,6 +157,58 @@ class ITerminationListener(Interface):
         """
 
 
+class ITerminationHook(Interface):
+    """
+    A protocol, or a factory, that has a say in how its connections end.
+
+    It is looked for once for each end, when that begins: on the protocol, on
+    those inside of it if it is a C{ProtocolWrapper}, on the protocol's factory,
+    and on the factory that is wrapped, and those that it is wrapped around.  The
+    first one that provides it, or is adapted to it, is asked.
+
+    Either method may be left out: then that question is answered as by C{None}.
+    What one raises is logged, and the end goes on.
+    """
+
+    def endBegins(transport: Any, initiator: Any) -> Any:
+        """
+        Called once, when an end is asked for that is not at once: by
+        C{loseConnection} or C{loseWriteConnection}, by a drain, or by the peer's
+        FIN if the protocol is no C{IHalfCloseableProtocol}.  Nothing has been
+        done about it yet: what is written now is sent, and a hold that is taken
+        now is waited for.  C{abortConnection} and C{closeConnection}, called
+        here, end the connection in their own way instead.
+
+        @param transport: the L{ITerminableTransport}.
+        @param initiator: the L{twisted_term.Initiator} of this end.
+        @return: the L{twisted_term.TerminationPolicy} for this end, or C{None} for
+            the one that is in force.
+        """
+
+    def beforeClose(transport: Any) -> Any:
+        """
+        Called once, before the socket of a connection is closed whose end is in
+        order: our FIN is out, the peer has acknowledged all bytes, and either the
+        peer's FIN has come or a linger limit is reached.  It is not called where
+        the connection is aborted, closed by C{closeConnection} or lost, nor for a
+        transport that cannot half-close, which closes by itself.
+
+        While the close waits, what arrives is discarded, and
+        C{abortConnection} and C{closeConnection} end it at once.
+
+        A socket is taken by a duplicate of its descriptor, as by
+        C{transport.socket.dup()}, or in another process that is given it.
+        Our descriptor is closed then, and nothing is sent; on the connection
+        that means nothing as long as there is a duplicate (close(2)).
+
+        @return: C{None} to close now; a Deferred, or a coroutine, to close when it
+            is done, with any result or a failure, which is logged, or when the
+            policy's C{closeTimeout} is over, and then it is cancelled; or
+            L{Outcome.TAKEN<twisted_term.Outcome>}, as such or as the result of the
+            Deferred, if the application has taken the socket.
+        """
+
+
 class IDrainable(Interface):
     """
     A factory that ends its connections itself when the server is drained,
@@ -243,6 +295,13 @@ class IConversation(IDrainable):
             is on from the peer's FIN, finds out within a minute or so.
         """
 
+    def expectsMore(transport: Any) -> bool:
+        """
+        Is the peer about to send something, as far as the protocol says: the rest
+        of a request, or its own goodbye?  Asked when our FIN is out, if the
+        policy's C{linger} is C{"on"}.
+        """
+
     def drainBegins(transport: Any, seconds: Optional[float]) -> None:
         """
         The server begins to drain; the connection goes on for now, and
@@ -259,5 +318,6 @@ __all__ = [
     "IDrainable",
     "IHold",
     "ITerminableTransport",
+    "ITerminationHook",
     "ITerminationListener",
 ]

@@ -10,7 +10,11 @@ from math import inf, isfinite
 from typing import Any, Optional, Union
 
 Limit = Union[float, int, None]
-_PEER_FIN = ("ask", "half-closed", "gone")
+#: The options that are words, and which there are.
+_WORDS = {
+    "linger": ("off", "on", "always"),
+    "peerFin": ("ask", "half-closed", "gone"),
+}
 
 #: Thirty years, and an exabyte: who wants more wants no limit.
 _SECONDS = 10**9
@@ -44,10 +48,26 @@ class TerminationPolicy:
         arrived for so long; while the application has paused reading,
         C{workTimeout} counts instead.  60, as Linux's C{tcp_fin_timeout}, see
         tcp(7).
+    @ivar closeTimeout: close when what
+        L{ITerminationHook.beforeClose<twisted_term.ITerminationHook.beforeClose>}
+        waits for takes longer; it is cancelled.  30, as C{lingerTime}: by then
+        the peer has all that was sent, and only our resources are at stake.
     @ivar handshakeTimeout: abort when a TLS handshake takes longer, also
         where the application has paused reading.  60, as nginx's
         C{ssl_handshake_timeout} and C{client_header_timeout}.
 
+    @ivar linger: when to linger, once the peer has acknowledged all that was
+        sent, until its FIN comes or a limit is reached.  C{"always"}.  C{"on"}:
+        where something is known to be unread, or has been discarded, or the
+        application has paused reading, or its
+        L{conversation<twisted_term.interfaces.IConversation.expectsMore>} expects
+        more.  C{"off"}: never.  Where it does not linger, the socket is closed
+        as soon as all is acknowledged, and what arrives after that gets a RST,
+        at which some systems drop what the peer's program has not read yet (RFC
+        9112, 9.6).  The words are those of nginx's C{lingering_close}, whose
+        default is C{"on"}: it speaks HTTP only, and knows when a request is
+        complete.  Ours is C{"always"}, for most protocols let the peer send at
+        any time.
     @ivar peerFin: what the peer's FIN means while something is in flight.
         C{"ask"}: what it means in the application's protocol, and where that
         does not say, whoever has sent it is asked (see
@@ -66,17 +86,19 @@ class TerminationPolicy:
     lingerIdle: Optional[float] = 5.0
     lingerBytes: Optional[int] = None
     halfCloseIdle: Optional[float] = 60.0
+    closeTimeout: Optional[float] = 30.0
     handshakeTimeout: Optional[float] = 60.0
+    linger: str = "always"
     peerFin: str = "ask"
 
     def __post_init__(self) -> None:
         for name in limitOptions:
             _check(name, getattr(self, name))
-        if self.peerFin not in _PEER_FIN:
-            raise ValueError(
-                f"peerFin={self.peerFin!r}: must be {', '.join(_PEER_FIN[:-1])}"
-                f" or {_PEER_FIN[-1]}"
-            )
+        for name, words in _WORDS.items():
+            word = getattr(self, name)
+            if word not in words:
+                allowed = f"{', '.join(words[:-1])} or {words[-1]}"
+                raise ValueError(f"{name}={word!r}: must be {allowed}")
 
     @cached_property
     def shortest(self) -> float:
@@ -89,8 +111,8 @@ class TerminationPolicy:
     @classmethod
     def fromStrings(cls, **texts: str) -> TerminationPolicy:
         """
-        Make a policy of option texts: decimal numbers, or C{none}; and for
-        C{peerFin} one of its words.
+        Make a policy of option texts: decimal numbers, or C{none}; or one of
+        the words that an option has.
 
         @raise ValueError: naming the option, its value and what is allowed.
         """
@@ -104,7 +126,7 @@ class TerminationPolicy:
 #: The names of the options, as keyword arguments and in endpoint strings.
 policyOptions = tuple(field.name for field in fields(TerminationPolicy))
 #: Those of them that are limits.
-limitOptions = tuple(name for name in policyOptions if name != "peerFin")
+limitOptions = tuple(name for name in policyOptions if name not in _WORDS)
 
 
 def parseLimit(name: str, text: str) -> Limit:

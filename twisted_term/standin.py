@@ -13,10 +13,13 @@ C{weakref.proxy}, of wrapt and of zope.proxy.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 from zope.interface import providedBy
 from zope.interface.declarations import Declaration
+
+#: So many declarations are kept.  Each keeps its class, which may have been made
+#: at run time; and few programs have more classes of transports.
+_KEPT = 64
 
 
 class _Declared:
@@ -28,17 +31,21 @@ class _Declared:
 
     def __init__(self) -> None:
         self._last: tuple[Any, Any] = (None, None)
-        self._known: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
+        # By identity: for zope.interface, classes of one name are equal.
+        self._known: dict[int, tuple[Any, Any]] = {}
 
     def find(self, adds: tuple[Any, ...], provided: Any) -> Any:
         last, declaration = self._last
         if last is provided:
             return declaration
-        declaration = self._known.get(provided)
-        if declaration is None:
-            declaration = self._known[provided] = Declaration(*adds, provided)
-        self._last = provided, declaration
-        return declaration
+        found = self._known.get(id(provided))
+        if found is None:
+            if len(self._known) == _KEPT:
+                self._known.clear()
+            found = provided, Declaration(*adds, provided)
+            self._known[id(provided)] = found
+        self._last = found
+        return found[1]
 
 
 class StandIn:

@@ -22,9 +22,8 @@ from types import ModuleType
 from typing import Any, Callable
 
 from twisted.protocols.policies import ProtocolWrapper
-from twisted.python.components import getRegistry
-from zope.interface import providedBy
 
+from .._adapting import adapted
 from ..interfaces import IConversation
 from . import conch, ftp, http, http2, mail, relay, rpc, websocket
 from .conversation import SILENT, Conversation, Courteous, stands
@@ -79,31 +78,17 @@ def conversationOf(protocol: Any, producer: Any = None) -> Any:
         prepare()
     outermost = protocol
     while True:
-        found = _adapted(protocol)
+        found = adapted(IConversation, protocol)
         if found is not None:
             return found
         if not issubclass(type(protocol), ProtocolWrapper):
             break
         protocol = protocol.wrappedProtocol
     for other in (getattr(protocol, "factory", None), producer):
-        found = None if other is None else _adapted(other)
+        found = None if other is None else adapted(IConversation, other)
         if found is not None:
             return found
     return Conversation(outermost)
 
-
-def _adapted(what: Any) -> Any:
-    # Most have no adapter.  Twisted's registry knows that of a class at once;
-    # the interface would go through its hooks, in Python.
-    if (
-        _lookup(providedBy(what), IConversation) is None
-        and getattr(what, "__conform__", None) is None
-        and not IConversation.providedBy(what)
-    ):
-        return None
-    return IConversation(what, None)
-
-
-_lookup = getRegistry().lookup1
 
 __all__ = ["SILENT", "Conversation", "Courteous", "conversationOf", "prepare", "stands"]

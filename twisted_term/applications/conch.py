@@ -46,6 +46,12 @@ class SSH(Courteous):
         """
         return True
 
+    def expectsMore(self, transport: Any) -> bool:
+        """
+        See L{IConversation.expectsMore}.
+        """
+        return True  # any message, at any time
+
     def goodbye(self) -> None:
         """
         See L{Courteous.goodbye}.

@@ -4,12 +4,16 @@ What can be said of a protocol that nobody knows.
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import Any, Callable, Optional
+from weakref import WeakKeyDictionary
 
 from twisted.internet.interfaces import ISystemHandle
+from twisted.logger import Logger
 from zope.interface import implementer
 
 from ..interfaces import IConversation
+
+_log = Logger()
 
 #: Classes that register themselves for as long as they have a connection, to be
 #: told of back-pressure, and not because they have something to give.  A
@@ -27,8 +31,9 @@ def stands(producer: object) -> bool:
 @implementer(IConversation)
 class Conversation:
     """
-    In flight is a registered producer.  The peer's FIN may be a half-close, and
-    a drain closes.  The base of those who know more.
+    In flight is a registered producer.  The peer's FIN may be a half-close, the
+    peer is not expected to send more, and a drain closes.  The base of those who
+    know more.
     """
 
     def __init__(self, protocol: Any) -> None:
@@ -57,6 +62,12 @@ class Conversation:
     def probe(self, transport: Any) -> bool:
         """
         See L{IConversation.probe}.
+        """
+        return False
+
+    def expectsMore(self, transport: Any) -> bool:
+        """
+        See L{IConversation.expectsMore}.
         """
         return False
 
@@ -134,6 +145,41 @@ def clockOf(transport: Any) -> Any:
     return clock
 
 
+_Calls = list[Callable[[], object]]
+#: For each clock, what is called together with the next one, and until when (on
+#: that clock) it may be joined.
+_together: WeakKeyDictionary[Any, tuple[float, _Calls]] = WeakKeyDictionary()
+#: Of the seconds that somebody waits, so many may be missing.
+_SHARE = 0.1
+
+
+def together(clock: Any, seconds: float, call: Callable[[], object]) -> None:
+    """
+    Call it in C{seconds}, or up to a tenth earlier, once all that has arrived by
+    then was read.  A drain asks for as many such calls as there are connections,
+    and one C{DelayedCall} serves those that ask at about the same time.
+
+    @param seconds: the same for each clock.
+    """
+    now = clock.seconds()
+    until, calls = _together.get(clock, (now - 1, []))
+    if not now <= until <= now + _SHARE * seconds:
+        calls = []
+        _together[clock] = now + _SHARE * seconds, calls
+        # What has arrived is read before the next call.
+        clock.callLater(seconds, clock.callLater, 0, _callAll, calls)
+    calls.append(call)
+
+
+def _callAll(calls: _Calls) -> None:
+    for call in calls:
+        try:
+            call()
+        except Exception:  # each one's trouble is its own
+            _log.failure("{call} has failed", call=call)
+    calls.clear()  # the list is still known to the clock
+
+
 class Silent(Conversation):
     """
     Nothing is in flight, and nothing is said.
@@ -156,4 +202,5 @@ __all__ = [
     "clockOf",
     "standing",
     "stands",
+    "together",
 ]

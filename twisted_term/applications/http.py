@@ -3,7 +3,8 @@ HTTP/1.1: C{twisted.web}, and what stands on its channel: Klein, WSGI, Daphne.
 
 Private attributes of C{HTTPChannel} that are read, and why: C{_handlingRequest},
 for nothing public says whether a request is complete; C{_requestProducer},
-for nothing public says whether an answer has a producer.  And C{_channel} of
+for nothing public says whether an answer has a producer; C{_transferDecoder}, for
+nothing public says that a request was answered before its end.  And C{_channel} of
 C{_GenericHTTPChannelProtocol}, which is the protocol that a C{Site} builds.
 
 Replaced on one channel: C{checkPersistence} from a drain on, and C{writeHeaders}
@@ -12,13 +13,14 @@ once its response has begun before its time.
 
 from __future__ import annotations
 
+from functools import partial
 from types import ModuleType
 from typing import Any, Optional
 
 from twisted.python.components import registerAdapter
 
 from ..interfaces import IConversation
-from .conversation import SILENT, Conversation, clockOf, standing
+from .conversation import SILENT, Conversation, clockOf, standing, together
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _LAST_CHUNK = b"0\r\n\r\n"
@@ -74,6 +76,14 @@ class HTTP1(Conversation):
             return True
         return request.clientproto == b"HTTP/1.0" and _begins(channel)
 
+    def expectsMore(self, transport: Any) -> bool:
+        """
+        See L{IConversation.expectsMore}.
+        """
+        channel = self.protocol
+        incomplete = channel.requests and not channel._handlingRequest
+        return bool(incomplete or channel._transferDecoder is not None)
+
     def drainBegins(self, transport: Any, seconds: Optional[float]) -> None:
         """
         See L{IConversation.drainBegins}.
@@ -97,7 +107,7 @@ class HTTP1(Conversation):
         if not channel.requests:
             # Whoever has just had an answer is about to send the next request:
             # it is answered, and told that it was the last one.
-            clockOf(transport).callLater(_IDLE, self._look, transport)
+            together(clockOf(transport), _IDLE, partial(self._endIdle, transport))
             return
         request = channel.requests[0]
         if _isEventStream(request):
@@ -109,10 +119,6 @@ class HTTP1(Conversation):
             # next request may be on its way.
             again = request.notifyFinish()
             again.addCallbacks(lambda done: transport.drain(), lambda lost: None)
-
-    def _look(self, transport: Any) -> None:
-        # What has arrived is read before the next call.
-        clockOf(transport).callLater(0, self._endIdle, transport)
 
     def _endIdle(self, transport: Any) -> None:
         if transport.protocol is not None and not self.protocol.requests:

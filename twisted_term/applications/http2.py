@@ -58,6 +58,12 @@ class HTTP2(Conversation):
         transport.write(_PING.pack(0, 8, 6, 0, 0, os.urandom(8)))
         return True
 
+    def expectsMore(self, transport: Any) -> bool:
+        """
+        See L{IConversation.expectsMore}.
+        """
+        return bool(self.protocol.streams)
+
     def drainBegins(self, transport: Any, seconds: Optional[float]) -> None:
         """
         See L{IConversation.drainBegins}.

@@ -44,8 +44,14 @@ class SMTP(Courteous):
         """
         See L{IConversation.inFlight}.
         """
-        receives: bool = self.protocol.mode == "DATA"
-        return receives and not (transport.peerDone or transport.disconnecting)
+        ended = transport.peerDone or transport.disconnecting
+        return self.expectsMore(transport) and not ended
+
+    def expectsMore(self, transport: Any) -> bool:
+        """
+        See L{IConversation.expectsMore}.
+        """
+        return bool(self.protocol.mode == "DATA")
 
     def goodbye(self) -> None:
         """

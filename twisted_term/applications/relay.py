@@ -53,6 +53,12 @@ class Leg(Conversation):
             other.loseWriteConnection()
         return False
 
+    def expectsMore(self, transport: Any) -> bool:
+        """
+        See L{IConversation.expectsMore}.
+        """
+        return True  # nobody here knows
+
     def drain(self, transport: Any) -> None:
         """
         See L{IConversation.drain}.

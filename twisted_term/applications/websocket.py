@@ -40,6 +40,12 @@ class WebSocket(Conversation):
         """
         return True
 
+    def expectsMore(self, transport: Any) -> bool:
+        """
+        See L{IConversation.expectsMore}.
+        """
+        return True  # a Close frame, or any other, at any time
+
     def drain(self, transport: Any) -> None:
         """
         See L{IConversation.drain}.

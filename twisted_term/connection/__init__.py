@@ -54,7 +54,9 @@ B{What bounds it.}  An open connection has no timer.  When the machine leaves
 C{OPEN}, an L{Ending<twisted_term.connection.ending.Ending>} is made.  It knows
 who began, it looks whether the kernel makes progress, it tells the machine what
 has expired, and it writes the report.  One timer serves all endings of a
-reactor (L{twisted_term.connection.sweep}).
+reactor (L{twisted_term.connection.sweep}).  If the application has a word of its
+own in it (L{twisted_term.connection.hook}), it is asked as soon as the end has
+begun, and once more before the socket is closed.
 
 B{What is honest.}  The kernel is asked before the socket is gone, because Twisted
 closes it first and tells the protocol then.  An end is told once, whatever

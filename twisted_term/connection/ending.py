@@ -14,6 +14,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
 from .beneath.kernel import SendQueue
+from .hook import Hook
 from .machine import Input, Node, Ours, State
 from .report import Initiator, Outcome, Termination
 from .sweep import FIRST, Sweep, sweepOf
@@ -45,7 +46,7 @@ _OUTCOMES = {
     Input.DEADLINE: Outcome.DEADLINE_EXPIRED,
     Input.HANDSHAKE_EXPIRED: Outcome.TLS_FAILED,
     Input.FLUSH_EXPIRED: Outcome.FLUSH_EXPIRED,
-    Input.LINGER_EXPIRED: Outcome.LINGER_EXPIRED,
+    Input.TAKEN: Outcome.TAKEN,
 }
 _BY_PEER = frozenset(
     [
@@ -70,6 +71,7 @@ class Ending:
     @ivar reason: what was raised, if that has brought the end.
     @ivar known: what the kernel has said before the socket was gone: bytes
         that are unacknowledged or unsent, and whether it has given up.
+    @ivar hook: the application's own word on this end; C{None} if it has none.
     @ivar conversation: who knows what is in flight, once that is settled;
         C{None} while it is found anew each time.
     """
@@ -99,6 +101,7 @@ class Ending:
         "checking",
         "conversation",
         "due",
+        "hook",
         "initiator",
         "known",
         "outcome",
@@ -126,6 +129,7 @@ class Ending:
         self.reason: Optional[Failure] = None
         self.known: Optional[tuple[int, bool]] = None
         self.conversation: Any = None
+        self.hook: Optional[Hook] = None
         self.bytesDiscarded = self.writesDropped = 0
 
     def enter(self, before: Node, after: Node, event: Input) -> None:
@@ -138,7 +142,7 @@ class Ending:
             self._end(before, event)
         elif after.peerDone and not before.peerDone:
             self._peerFinAt = now - connection.since
-            if before.ours is Ours.OPEN:
+            if before.ours is Ours.OPEN or before.asking:
                 self._written = connection.written(before)
             if before.ours is not Ours.SENT:
                 self._tellStop()
@@ -151,7 +155,11 @@ class Ending:
 
     def _end(self, before: Node, event: Input) -> None:
         self.rest()
-        self.outcome = _OUTCOMES.get(event, self.outcome or Outcome.CLEAN)
+        # In order, unless something else is known.
+        orderly = Outcome.CLEAN if before.peerDone else Outcome.LINGER_EXPIRED
+        self.outcome = _OUTCOMES.get(event, self.outcome or orderly)
+        if self.hook is not None:
+            self.hook.forget()
         if self._written is not None:
             written = self._connection.written(before)
             self._afterFin = (
@@ -179,9 +187,11 @@ class Ending:
 
     # The bounds of each state.
 
-    def begin(self) -> None:
+    def begin(self, soon: bool = False) -> None:
         """
         The connection has entered a state that is bounded.
+
+        @param soon: nothing but acknowledgements is awaited.
         """
         if not self._bounded:
             self._bounded = True
@@ -198,10 +208,9 @@ class Ending:
         connection = self._connection
         if connection.node.peerDone:
             self._tellStop()
-        last = connection.node is Node.LAST_ACK
-        self._pause = _FIRST_ACK if last else _FIRST
+        self._pause = _FIRST_ACK if soon else _FIRST
         shortest = connection.policy.shortest / _LOOKS
-        if last or shortest < _FIRST:
+        if soon or shortest < _FIRST:
             self._wait(min(self._pause, shortest))
         else:
             # Most ends come before the first look.
@@ -313,7 +322,7 @@ class Ending:
         if self._owed:
             limits = [(self._progress, policy.flushTimeout, Input.FLUSH_EXPIRED)]
         else:
-            limits = _BOUNDS[self._connection.node.state](self, policy)
+            limits = _BOUNDS[self._connection.node](self, policy)
         return [found for found in limits if found[1] is not None]
 
     # The bounds of each state while the peer owes no acknowledgement.
@@ -329,11 +338,16 @@ class Ending:
         return [(since, limit, Input.FLUSH_EXPIRED)]
 
     def _lingering(self, policy: Any) -> list[Any]:
+        if not self._connection.lingers():
+            return [(self._settled, 0.0, Input.LINGER_EXPIRED)]
         since = max(self._arrival, self._settled)
         return [
             (self._settled, policy.lingerTime, Input.LINGER_EXPIRED),
             (since, policy.lingerIdle, Input.LINGER_EXPIRED),
         ]
+
+    def _leaving(self, policy: Any) -> list[Any]:
+        return [(self._settled, policy.closeTimeout, Input.CLOSE_EXPIRED)]
 
     # The end itself.
 
@@ -390,10 +404,15 @@ class Ending:
 _new = object.__new__
 _setFields = Termination.__dict__["__dict__"].__set__
 _Bound = Callable[[Ending, Any], list[tuple[float, Union[float, None], Input]]]
-_BOUNDS: dict[State, _Bound] = {
+_IN_STATE: dict[State, _Bound] = {
     State.FLUSHING: Ending._flushing,
     State.HALF_CLOSED: Ending._halfClosed,
     State.LINGERING: Ending._lingering,
+}
+_BOUNDS: dict[Node, _Bound] = {
+    node: Ending._leaving if node.leaving else _IN_STATE[node.state]
+    for node in Node
+    if node.state in _IN_STATE
 }
 
 __all__ = ["Ending"]

@@ -97,6 +97,13 @@ class Gate(StandIn):
     #: The application's protocol; may be replaced, as Twisted's can.
     application: Any = property(attrgetter("_subject"), _replaceApplication)
 
+    def builder(self) -> Any:
+        """
+        The factory, farthest out, of those that were wrapped to have this gate
+        built; C{None} if none was.
+        """
+        return None
+
     # A property over C functions: reads go to whoever receives them now
     # without a Python frame, and see a replaced method of the application.
     # Who replaces the method here means that one, too.

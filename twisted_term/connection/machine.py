@@ -5,9 +5,11 @@ A TCP connection is two streams of bytes, and each ends on its own (RFC 9293,
 3.6): ours with our FIN, the peer's with the peer's.  So the machine is two
 small ones, played together:
 
-  - B{Ours}, what we send.  It is C{OPEN}; then an end was asked for, and work
-    is in flight that still has something to send (C{WORKING}); then FIN waits
-    behind the bytes that are buffered (C{QUEUED}); then it is out (C{SENT}).
+  - B{Ours}, what we send.  It is C{OPEN}; then an end was asked for, and the
+    application may say how (C{ASKING}); then work is in flight that still has
+    something to send (C{WORKING}); then FIN waits behind the bytes that are
+    buffered (C{QUEUED}); then it is out (C{SENT}); then nothing is awaited any
+    more but the application, which may have a close of its own (C{DONE}).
   - B{The peer's}, what we receive.  It is delivered until the peer's FIN
     (C{peerDone}), or until the application has asked for the close
     (C{closing}): what arrives after that is discarded.
@@ -16,13 +18,16 @@ L{Node} names each combination that can be, and L{State} groups the nodes for
 those who look at a connection from outside.  What the machine asks for
 depends on what has changed:
 
+  - somebody asks for the first end: ask the application how.  When it has
+    answered, the same input comes again, and then it takes effect;
   - our stream is to end: watch the flush, and see whether work is in flight;
   - the peer's has ended, and ours goes on: see whether the peer goes away;
   - no work is left: FIN;
   - the application has closed: go on reading, deliver nothing;
   - our FIN is out, and the peer's is not: bound the half-closed state, or the
     lingering one;
-  - both are out: wait until the peer has acknowledged all bytes, and close.
+  - both are out: wait until the peer has acknowledged all bytes;
+  - nothing is awaited any more: ask the application, and close.
 
 An end that is not orderly, a reset, a loss, a limit, ends both streams at
 once.  What changes nothing, and asks for nothing, is in the table as well.
@@ -64,9 +69,11 @@ class Ours(Enum):
     """
 
     OPEN = "open"
+    ASKING = "its end is asked for, and so is the application, how"
     WORKING = "its end is asked for, work is in flight"
     QUEUED = "FIN is queued"
     SENT = "FIN is out"
+    DONE = "FIN is out, and the application is asked before the close"
 
     __hash__ = object.__hash__
 
@@ -79,6 +86,8 @@ class Node(Enum):
 
     OPEN = State.OPEN, Ours.OPEN, False, False
     OPEN_PEER_DONE = State.OPEN, Ours.OPEN, True, False
+    ASKING = State.FLUSHING, Ours.ASKING, False, False
+    ASKING_PEER_DONE = State.FLUSHING, Ours.ASKING, True, False
     WORKING = State.FLUSHING, Ours.WORKING, False, False
     WORKING_PEER_DONE = State.FLUSHING, Ours.WORKING, True, False
     WORKING_CLOSING = State.FLUSHING, Ours.WORKING, False, True
@@ -90,6 +99,8 @@ class Node(Enum):
     HALF_CLOSED = State.HALF_CLOSED, Ours.SENT, False, False
     LINGERING = State.LINGERING, Ours.SENT, False, True
     LAST_ACK = State.LINGERING, Ours.SENT, True, True
+    LEAVING = State.LINGERING, Ours.DONE, False, True
+    LEAVING_BOTH = State.LINGERING, Ours.DONE, True, True
     CLOSED = State.CLOSED, None, True, True
     ABORTED = State.ABORTED, None, True, True
 
@@ -104,14 +115,18 @@ class Node(Enum):
         self.peerDone = peerDone
         #: The application has asked for the close, or both FINs are out.
         self.closing = closing
+        #: The application is asked how the end is to be.
+        self.asking = ours is Ours.ASKING
         #: An end was asked for, and work is in flight.
         self.working = ours is Ours.WORKING
         #: An end was asked for, and our FIN is not out yet.
         self.flushing = state is State.FLUSHING
         #: What is written is sent.
-        self.sending = ours in (Ours.OPEN, Ours.WORKING)
+        self.sending = ours in (Ours.OPEN, Ours.ASKING, Ours.WORKING)
         #: Our FIN is out.
-        self.finSent = ours is Ours.SENT
+        self.finSent = ours in (Ours.SENT, Ours.DONE)
+        #: The application is asked before the close.
+        self.leaving = ours is Ours.DONE
         #: Nothing more will happen.
         self.ended = ours is None
 
@@ -136,6 +151,9 @@ class Input(Enum):
     ACKNOWLEDGED = "all is acknowledged"
     FLUSH_EXPIRED = "flushTimeout, workTimeout or halfCloseIdle"
     LINGER_EXPIRED = "a linger limit"
+    MAY_CLOSE = "beforeClose() is done"
+    CLOSE_EXPIRED = "closeTimeout"
+    TAKEN = "beforeClose() has taken the socket"
     LOST = "connection lost below"
 
     __hash__ = object.__hash__
@@ -146,6 +164,7 @@ class Output(Enum):
     What the shell does.
     """
 
+    ASK_HOW = "ask the application how this end is to be"
     STOP_WORK = "stop the producer, wait for no hold any more"
     FLUSH = "watch the flush, and say when no work is in flight"
     SEND_FIN = "FIN behind the buffered bytes"
@@ -156,7 +175,9 @@ class Output(Enum):
     AWAIT_ACK = "watch for the acknowledgement of all bytes"
     TELL_WRITE_LOST = "writeConnectionLost"
     TELL_READ_LOST = "readConnectionLost"
+    ASK_CLOSE = "ask the application before the close"
     CLOSE = "close the socket"
+    LET_GO = "close our descriptor of the socket, which somebody else has"
     DROP = "close the socket, whatever is buffered"
     RESET = "discard, RST"
 
@@ -168,13 +189,17 @@ Step = tuple[Node, tuple[Output, ...]]
 _NODES = {(node.ours, node.peerDone, node.closing): node for node in Node if node.ours}
 _NODES[Ours.SENT, True, False] = Node.LAST_ACK
 
-#: How our stream ends.
+#: Each of these asks for the end of our stream.
+_BEGINS = (
+    Input.LOSE_WRITE,
+    Input.LOSE,
+    Input.TLS_FAILED,
+    Input.PEER_FIN,
+    Input.PEER_GONE,
+)
+#: How it ends.
 _OURS = {
-    (Ours.OPEN, Input.LOSE_WRITE): Ours.WORKING,
-    (Ours.OPEN, Input.LOSE): Ours.WORKING,
-    (Ours.OPEN, Input.TLS_FAILED): Ours.WORKING,
-    (Ours.OPEN, Input.PEER_FIN): Ours.WORKING,
-    (Ours.OPEN, Input.PEER_GONE): Ours.WORKING,
+    **{(Ours.ASKING, event): Ours.WORKING for event in _BEGINS},
     (Ours.WORKING, Input.WORK_DONE): Ours.QUEUED,
     (Ours.WORKING, Input.FIN_SENT): Ours.SENT,
     (Ours.QUEUED, Input.FIN_SENT): Ours.SENT,
@@ -193,6 +218,16 @@ _ENDS: dict[Input, Step] = {
     Input.DEADLINE: (Node.ABORTED, (Output.RESET,)),
     Input.HANDSHAKE_EXPIRED: (Node.ABORTED, (Output.RESET,)),
 }
+#: Nothing is awaited any more: what it is, and what that makes of it.
+_DONE = {
+    (Node.LINGERING, Input.LINGER_EXPIRED): Node.LEAVING,
+    (Node.LAST_ACK, Input.ACKNOWLEDGED): Node.LEAVING_BOTH,
+}
+_LEAVES: dict[Input, Step] = {
+    Input.MAY_CLOSE: (Node.CLOSED, (Output.CLOSE,)),
+    Input.CLOSE_EXPIRED: (Node.CLOSED, (Output.CLOSE,)),
+    Input.TAKEN: (Node.CLOSED, (Output.LET_GO,)),
+}
 
 
 def _orderly(node: Node, event: Input) -> Step:
@@ -202,6 +237,8 @@ def _orderly(node: Node, event: Input) -> Step:
     assert node.ours is not None
     if event in _PEER_DONE and node.peerDone:
         return node, ()
+    if node.ours is Ours.OPEN and event in _BEGINS:
+        return _NODES[Ours.ASKING, node.peerDone, node.closing], (Output.ASK_HOW,)
     ours = _OURS.get((node.ours, event), node.ours)
     peerDone = node.peerDone or event in _PEER_DONE
     closing = node.closing or event in _CLOSING
@@ -242,9 +279,10 @@ def _step(node: Node, event: Input) -> Step:
         return _ENDS[event]
     if event is Input.FLUSH_EXPIRED and node.state is not State.OPEN:
         return Node.ABORTED, (Output.RESET,)
-    waits = {Node.LINGERING: Input.LINGER_EXPIRED, Node.LAST_ACK: Input.ACKNOWLEDGED}
-    if waits.get(node) is event:
-        return Node.CLOSED, (Output.CLOSE,)
+    if (node, event) in _DONE:
+        return _DONE[node, event], (Output.ASK_CLOSE,)
+    if node.leaving and event in _LEAVES:
+        return _LEAVES[event]
     return _orderly(node, event)
 
 
@@ -252,6 +290,20 @@ def _step(node: Node, event: Input) -> Step:
 STEPS: dict[tuple[Node, Input], Step] = {
     (node, event): _step(node, event) for node in Node for event in Input
 }
+
+
+def _unasked(node: Node, event: Input) -> Step:
+    after, outputs = STEPS[node, event]
+    if Output.ASK_HOW in outputs:
+        return STEPS[after, event]
+    if Output.ASK_CLOSE in outputs:
+        return STEPS[after, Input.MAY_CLOSE]
+    return after, outputs
+
+
+#: The same machine for an application that has nothing to say, as most have not:
+#: each question and its answer are one step.
+UNASKED: dict[tuple[Node, Input], Step] = {key: _unasked(*key) for key in STEPS}
 
 
 def transitions() -> Iterator[tuple[Node, Input, Node, tuple[Output, ...]]]:
@@ -265,12 +317,14 @@ def transitions() -> Iterator[tuple[Node, Input, Node, tuple[Output, ...]]]:
 
 def diagram() -> str:
     """
-    The README's diagram: every change of L{State}, and what causes it.
+    The README's diagram: every change of L{State}, and what causes it.  That the
+    application is asked before the close is none.
     """
     causes: dict[tuple[State, State], list[str]] = {}
     for node, event, after, _ in transitions():
-        if node.state is not after.state:
-            found = causes.setdefault((node.state, after.state), [])
+        state = State.CLOSED if after.leaving else after.state
+        if node.state is not state and not (node.leaving and after.leaving):
+            found = causes.setdefault((node.state, state), [])
             if event.value not in found:
                 found.append(event.value)
     lines = []

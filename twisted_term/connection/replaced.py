@@ -22,6 +22,12 @@ another time is named:
       - C{loseConnection}, in the same place: the end that such a one asks for
         is to be a lingering one, too.
       - C{doRead} while L{twisted_term.connection.beneath.discard} discards.
+      - C{startWriting} and C{doWrite}, before the end of a connection that is
+        closed without waiting for anything, for Twisted may be about to call
+        them.
+      - C{_shouldShutdown}, before the end of a connection whose socket the
+        application has taken: Twisted shuts both directions down before it
+        closes, for every process that has the socket.
       - C{protocol}, or C{wrappedProtocol} of a wrapper, where it is the
         application: the gate takes its place.
   - On the application (L{twisted_term.connection.gate}), where another one than
@@ -115,6 +121,13 @@ def restore(owner: Any, names: Iterable[str]) -> None:
             pass
 
 
+def leaveOpen(transport: Any) -> None:
+    """
+    Let a Twisted transport close no more than its own descriptor.
+    """
+    transport._shouldShutdown = False
+
+
 def unsentBytes(transport: Any) -> int:
     """
     Bytes that wait in a Twisted transport's own buffer; 0 where it has none.
@@ -135,4 +148,12 @@ def unencryptedBytes(tls: Any) -> int:
     return sum(map(len, waiting))
 
 
-__all__ = ["Replaced", "put", "replace", "restore", "unencryptedBytes", "unsentBytes"]
+__all__ = [
+    "Replaced",
+    "leaveOpen",
+    "put",
+    "replace",
+    "restore",
+    "unencryptedBytes",
+    "unsentBytes",
+]

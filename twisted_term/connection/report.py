@@ -31,6 +31,7 @@ class Outcome(Enum):
     TRUNCATED = "truncated"  #: TLS: FIN without close_notify while we were reading
     TLS_FAILED = "TLS failed"  #: no handshake, no verification, or no TLS at all
     CLOSED = "closed"  #: by C{closeConnection}, without waiting for anything
+    TAKEN = "taken"  #: in order, and then the application has taken the socket
     LOST = "lost"  #: closed from outside: the reactor stopped, or an exception
 
     __hash__ = object.__hash__  # Enum's own is Python code

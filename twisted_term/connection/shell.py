@@ -27,7 +27,8 @@ from .beneath import ground, overTLS
 from .beneath.kernel import SendQueue
 from .ending import Ending
 from .gate import Discarding, Gate, Noting, intercept, takePlace
-from .machine import STEPS, Input, Node, Output
+from .hook import hookOf
+from .machine import STEPS, UNASKED, Input, Node, Output, Step
 from .replaced import Replaced
 from .report import Initiator, Outcome, Termination, logEnd
 
@@ -152,12 +153,15 @@ class Connection:
         """
         Something has happened.
         """
-        before = self.node
-        after, noted, seals, outputs = _STEPS[before][event]
+        before, ending = self.node, self.ending
+        steps = _UNASKED if ending is None or ending.hook is None else _ASKED
+        after, noted, seals, outputs = steps[before][event]
         if after is not before:
-            ending = self.ending
             if ending is None:
                 ending = self.ending = Ending(self, event)
+                ending.hook = hookOf(self._gate)
+                if ending.hook is not None:
+                    after, noted, seals, outputs = _ASKED[before][event]
             if after.ended:
                 if ending.known is None:
                     ending.known = self._ask()  # before the socket is gone
@@ -174,6 +178,9 @@ class Connection:
             if self.node is not after:
                 break
             output(self)
+        if after.asking and not before.asking:
+            # The application has been asked; now it happens.
+            self.input(event)
 
     def asks(self, event: Input) -> None:
         """
@@ -390,6 +397,24 @@ class Connection:
 
     # What the machine asks for.
 
+    def _askHow(self) -> None:
+        ending = self.ending
+        assert ending is not None and ending.hook is not None
+        policy = ending.hook.policy(self._transport, ending.initiator)
+        self.policy = policy or self.policy
+
+    def _askClose(self) -> None:
+        ending = self.ending
+        assert ending is not None and ending.hook is not None
+        # Who takes the socket may leave nothing to ask.
+        ending.known = self._ask()
+        ending.hook.beforeClose(self._transport, self._mayClose)
+        if self.node.leaving:
+            ending.begin()
+
+    def _mayClose(self, taken: bool) -> None:
+        self.input(Input.TAKEN if taken else Input.MAY_CLOSE)
+
     def _stopWork(self) -> None:
         assert self.ending is not None
         self._holds = 0
@@ -444,7 +469,27 @@ class Connection:
 
     def _linger(self) -> None:
         assert self.ending is not None
-        self.ending.begin()
+        lingers = self.lingers()
+        if lingers or self._beneath.unacknowledged(True):
+            self.ending.begin(soon=not lingers)
+        else:
+            self.input(Input.LINGER_EXPIRED)
+
+    def lingers(self) -> bool:
+        """
+        Is the peer's FIN awaited, once all is acknowledged?
+        """
+        linger = self.policy.linger
+        if linger != "on":
+            return linger == "always"
+        ending = self.ending
+        assert ending is not None
+        return (
+            ending.bytesDiscarded > 0
+            or self.readPaused
+            or self._beneath.unread()
+            or self._asks("expectsMore")
+        )
 
     def _awaitAck(self) -> None:
         assert self.ending is not None
@@ -459,7 +504,7 @@ class Connection:
             # Nobody will acknowledge it; the reactor does not tell.
             self.ending.checking = self.clock.callLater(0, self._vanish)
         else:
-            self.ending.begin()
+            self.ending.begin(soon=True)
 
     def _tellWriteLost(self) -> None:
         application = IHalfCloseableProtocol(self.protocol, None)
@@ -473,6 +518,9 @@ class Connection:
 
     def _close(self) -> None:
         self._beneath.close()
+
+    def _letGo(self) -> None:
+        self._beneath.letGo()
 
     def _drop(self) -> None:
         self._gate.receives(Discarding(self))
@@ -522,7 +570,10 @@ class Connection:
         """
         The connection is no more, and no event says so.
         """
-        self._beneath.abandon()
+        if self.node.leaving:  # it has ended in order
+            self.input(Input.CLOSE_EXPIRED)
+        else:
+            self._beneath.abandon()
 
     def losing(self, reason: Failure) -> Failure:
         if not self.node.ended:
@@ -620,6 +671,7 @@ class Connection:
 _draining: dict[Connection, Waiters[None]] = {}
 
 _PERFORM: dict[Output, Callable[[Connection], None]] = {
+    Output.ASK_HOW: Connection._askHow,
     Output.STOP_WORK: Connection._stopWork,
     Output.FLUSH: Connection._flush,
     Output.SEND_FIN: Connection._sendFin,
@@ -630,23 +682,36 @@ _PERFORM: dict[Output, Callable[[Connection], None]] = {
     Output.AWAIT_ACK: Connection._awaitAck,
     Output.TELL_WRITE_LOST: Connection._tellWriteLost,
     Output.TELL_READ_LOST: Connection._tellReadLost,
+    Output.ASK_CLOSE: Connection._askClose,
     Output.CLOSE: Connection._close,
+    Output.LET_GO: Connection._letGo,
     Output.DROP: Connection._drop,
     Output.RESET: Connection._reset,
 }
 
 
-#: The machine's table as this module needs it: the next node; whether the report
-#: is to note the step; whether it ends what can be written; what is to be done.
+#: The next node; whether the report is to note the step; whether it ends what can
+#: be written; what is to be done.
 _Step = tuple[Node, bool, bool, tuple[Callable[[Connection], None], ...]]
-_STEPS: dict[Node, dict[Input, _Step]] = {node: {} for node in Node}
-for (_node, _event), (_after, _outputs) in STEPS.items():
-    _STEPS[_node][_event] = (
-        _after,
-        _after.state is not _node.state or _after.peerDone is not _node.peerDone,
-        _node.sending and not _after.sending,
-        tuple(_PERFORM[output] for output in _outputs),
-    )
 
+
+def _performing(
+    table: dict[tuple[Node, Input], Step],
+) -> dict[Node, dict[Input, _Step]]:
+    """
+    A table of the machine's, as this module needs it.
+    """
+    steps: dict[Node, dict[Input, _Step]] = {node: {} for node in Node}
+    for (node, event), (after, outputs) in table.items():
+        steps[node][event] = (
+            after,
+            after.state is not node.state or after.peerDone is not node.peerDone,
+            node.sending and not after.sending,
+            tuple(_PERFORM[output] for output in outputs),
+        )
+    return steps
+
+
+_ASKED, _UNASKED = _performing(STEPS), _performing(UNASKED)
 
 __all__ = ["Connection"]

@@ -284,7 +284,9 @@ class TerminatingTransport(Declared):
     def registerProducer(self, producer: Producer, streaming: bool) -> None:
         """
         Register a producer, which is in flight until it unregisters.  It is
-        told to stop at once where nothing can be sent any more.
+        told to stop at once where nothing can be sent any more.  If this raises,
+        what C{resumeProducing} of a pull producer raises among others, it is not
+        registered.
 
         @raise RuntimeError: if one is registered.
         """
@@ -300,6 +302,9 @@ class TerminatingTransport(Declared):
         except BaseException:
             if first:
                 connection.producer = None
+                if getattr(self._subject, "producer", None) is producer:
+                    # Twisted would go on asking it.
+                    self._subject.unregisterProducer()
             raise
 
     def unregisterProducer(self) -> None:

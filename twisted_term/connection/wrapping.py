@@ -90,6 +90,12 @@ class Entrance(Gate):
         Gate.__init__(self, application)
         _setMakers(self, makers)
 
+    def builder(self) -> Any:
+        """
+        See L{Gate.builder}.
+        """
+        return self.makers[-1].wrappedFactory
+
     def makeConnection(self, transport: Any) -> None:
         """
         Connect, through a L{TerminatingTransport} unless it is one already.

@@ -133,6 +133,11 @@ class Beneath(Protocol):
         Both directions have ended, or the other one is given up.
         """
 
+    def letGo(self) -> None:
+        """
+        Close our descriptor, and send nothing: somebody else has a duplicate.
+        """
+
     def drop(self) -> None:
         """
         Close, and drop what this process has not sent.  What the kernel has

@@ -13,7 +13,7 @@ from twisted.internet.main import CONNECTION_DONE
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from ..replaced import put, restore, unsentBytes
+from ..replaced import leaveOpen, put, restore, unsentBytes
 from . import kernel
 from .discard import discarding
 from .lowest import Lowest
@@ -21,6 +21,10 @@ from .lowest import Lowest
 _log = Logger()
 _DONE = Failure(CONNECTION_DONE)
 _SHUT_WR = socket.SHUT_WR
+
+
+def _nothing() -> None:
+    pass
 
 
 class Descriptor(Lowest):
@@ -111,6 +115,9 @@ class Descriptor(Lowest):
                 self._transport.doWrite()
         except (OSError, ValueError):
             self._gone()
+        except Exception as error:  # as the reactor does, where that is the caller
+            _log.failure("our FIN")
+            self._later(error)
 
     def close(self) -> None:
         # Both directions have ended: there is nothing left to flush, which is
@@ -122,7 +129,16 @@ class Descriptor(Lowest):
         finally:
             above.finished(_DONE)
 
-    drop = close
+    def drop(self) -> None:
+        # Whoever asks may be called in the midst of Twisted's write, or between a
+        # read and a write of the reactor's, which would go on.
+        put(self._transport, "startWriting", _nothing)
+        put(self._transport, "doWrite", _nothing)
+        self.close()
+
+    def letGo(self) -> None:
+        leaveOpen(self._transport)
+        self.close()
 
     def reset(self) -> None:
         kernel.reset(self._socket)
@@ -175,7 +191,7 @@ class Descriptor(Lowest):
 
     def unacknowledged(self, finSent: bool) -> Optional[int]:
         skt = getattr(self._transport, "socket", None)
-        if skt is not None and not kernel.overTCP(self._transport, skt):
+        if skt is not None and not kernel.isTCP(skt):
             return None  # a UNIX socket counts what its peer has not read
         return kernel.unacknowledged(skt, finSent)
 

@@ -10,7 +10,7 @@ from typing import Any, Callable, Optional
 
 from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 
-from .kernel import overTCP
+from .kernel import isTCP
 
 # On Linux "the received bytes of data to be discarded, rather than passed back
 # in a caller-supplied buffer" (tcp(7), MSG_TRUNC): nothing touches this memory,
@@ -32,7 +32,7 @@ def discarding(
     @return: C{None} for any other, which delivers as before.
     """
     skt: Any = getattr(below, "socket", None)
-    if not _LINUX or not overTCP(below, skt):
+    if not _LINUX or not isTCP(skt):
         return None
     size = min(below.bufferSize, len(_NOWHERE)) if small else len(_NOWHERE)
 

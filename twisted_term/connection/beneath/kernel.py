@@ -4,13 +4,14 @@ What the kernel knows of a connection.
 
 from __future__ import annotations
 
+import _socket
 import contextlib
 import ctypes
 import os
 import socket
 import struct
 import sys
-from typing import NamedTuple, Optional
+from typing import Any, NamedTuple, Optional
 
 try:
     from fcntl import ioctl
@@ -26,6 +27,11 @@ _BYTES_ACKED_END = 128
 _BYTES_ACKED = struct.Struct("=Q")
 _LINGER_ZERO = struct.pack("ii", 1, 0)
 _KEEP_ALIVE = (("TCP_KEEPIDLE", 1), ("TCP_KEEPINTVL", 1), ("TCP_KEEPCNT", 60))
+# Python's own properties make an enum of each, which takes ten times as long.
+_familyOf: Any = vars(_socket.socket)["family"].__get__
+_typeOf: Any = vars(_socket.socket)["type"].__get__
+_STREAM = int(socket.SOCK_STREAM)
+_INTERNET = (int(socket.AF_INET), int(socket.AF_INET6))
 _libc = ctypes.CDLL(None, use_errno=True) if _LINUX else None
 
 
@@ -92,23 +98,9 @@ def isTCP(skt: object) -> bool:
     """
     return (
         isinstance(skt, socket.socket)
-        and skt.type == socket.SOCK_STREAM
-        and skt.family in (socket.AF_INET, socket.AF_INET6)
+        and _typeOf(skt) == _STREAM
+        and _familyOf(skt) in _INTERNET
     )
-
-
-# To ask a socket for its family is slow; transports of one class have the same.
-_classes: dict[type, bool] = {}
-
-
-def overTCP(transport: object, skt: object) -> bool:
-    """
-    Is the socket of this transport one of TCP?
-    """
-    found = _classes.get(type(transport))
-    if found is None:
-        found = _classes[type(transport)] = isTCP(skt)
-    return found
 
 
 def unread(skt: object) -> bool:
@@ -170,7 +162,6 @@ __all__ = [
     "SendQueue",
     "isTCP",
     "keepAlive",
-    "overTCP",
     "reset",
     "sendQueue",
     "unacknowledged",

@@ -42,7 +42,7 @@ class Opaque(Lowest):
     def close(self) -> None:
         self._transport.loseConnection()
 
-    drop = close
+    drop = letGo = close
 
     def reset(self) -> None:
         abort = getattr(self._transport, "abortConnection", None)

@@ -36,7 +36,7 @@ Twisted's TLS is.
 from __future__ import annotations
 
 import contextlib
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 from OpenSSL.SSL import SENT_SHUTDOWN, Error, WantReadError, ZeroReturnError
 from twisted.internet.error import ConnectionDone, ConnectionLost
@@ -220,16 +220,22 @@ class TLS:
             self._lower.halfClose(not self._above.discards)
 
     def close(self) -> None:
+        self._closeLater(self._lower.close)
+
+    drop = close
+
+    def letGo(self) -> None:
+        self._closeLater(self._lower.letGo)
+
+    def _closeLater(self, close: Callable[[], object]) -> None:
         # Twisted's TLS does not bear to be lost while it reads.
         self._deaf = not self.truncated
         if self._closingLater is None:
-            self._closingLater = self.clock.callLater(0, self._close)
+            self._closingLater = self.clock.callLater(0, self._close, close)
 
-    def _close(self) -> None:
+    def _close(self, close: Callable[[], object]) -> None:
         self._closingLater = None
-        self._lower.close()
-
-    drop = close
+        close()
 
     def reset(self) -> None:
         self._silence()
