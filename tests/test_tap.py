@@ -177,8 +177,8 @@ _BAD_ENDPOINTS = (
     ("term:tcp:8080:lingerTime=-1", "lingerTime=-1.0: must be a number of seconds"),
     ("tcp:8080:lingerTime=soon", "lingerTime='soon': must be a number of seconds"),
     (
-        "tcp:8080:linger=1",
-        "there is no option linger, did you mean lingerTime?; term: takes flushTimeout,"
+        "tcp:8080:lingering=1",
+        "there is no option lingering, did you mean linger?; term: takes flushTimeout,"
         " workTimeout, lingerTime, lingerIdle, lingerBytes, halfCloseIdle",
     ),
 )
