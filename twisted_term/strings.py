@@ -225,7 +225,7 @@ class TermParser:
                 f"statusHosts={hosts!r}: needs status, such as status=8024"
             )
         if status:
-            # twisted.web is loaded for who asks for it.
+            # The page needs a web server, which is loaded for who asks for it.
             from .status.endpoint import WatchedServerEndpoint
 
             endpoint = WatchedServerEndpoint(reactor, endpoint, inner, **status)

@@ -261,13 +261,10 @@ def makeService(options: Options) -> Service:
 def _statusService(
     endpoint: _Named, monitor: Monitor, hosts: list[str]
 ) -> DrainingService:
-    # twisted.web is loaded for who asks for it.
-    from twisted.web.server import Site
+    # It needs a web server, which is loaded for who asks for it.
+    from ..status.resource import statusSite
 
-    from ..status.resource import StatusResource
-
-    site = Site(StatusResource(monitor, hosts=hosts))
-    site.noisy = False
+    site = statusSite(monitor, hosts)
     # It shows the drain until that is over.
     return DrainingService(endpoint, site, drainTimeout=_STATUS_DRAIN, onSignal=False)
 
