@@ -6,12 +6,15 @@ put this folder on the path, so that Twisted sees C{twisted/plugins}.
 """
 
 from pathlib import Path
+from runpy import run_path
 
 from setuptools import setup
 
+_version = run_path(str(Path(__file__).with_name("twisted_term") / "_version.py"))
+
 setup(
     name="twisted_term",
-    version="0.1.0",
+    version=_version["__version__"],
     description="Clean termination of connections, for Twisted",
     long_description=Path(__file__).with_name("README.rst").read_text("utf-8"),
     long_description_content_type="text/x-rst",
@@ -30,7 +33,11 @@ setup(
         "twisted.plugins",
     ],
     package_dir={"": "."},
-    package_data={"twisted_term": ["py.typed"], "twisted_term.status": ["status.html"]},
+    package_data={
+        "twisted_term": ["py.typed"],
+        "twisted_term.connection": ["*.pyi"],
+        "twisted_term.status": ["status.html"],
+    },
     entry_points={"console_scripts": ["term-probe = twisted_term.probe.command:main"]},
     install_requires=["twisted>=24.7.0", "zope.interface>=5"],
     extras_require={
@@ -75,7 +82,7 @@ setup(
             "sphinx-copybutton",
         ],
         "suites": ["django", "httpbin", "multipart", "treq", "werkzeug"],
-        "lint": ["mypy", "mypy-zope", "pre-commit", "ruff"],
+        "lint": ["mypy", "mypy-zope", "pre-commit", "pyright[nodejs]", "ruff"],
         "matrix": ["nox"],
         "release": ["build", "check-wheel-contents", "towncrier", "twine"],
     },

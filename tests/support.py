@@ -35,6 +35,17 @@ def once(case: type) -> type:
     return case
 
 
+def expect(found: object, wanted: object) -> None:
+    """
+    C{assertEqual} for who has no test case.  C{python -O} leaves an C{assert} out,
+    and the C{recv()} in it.
+
+    @raise AssertionError: if the two are not equal.
+    """
+    if found != wanted:
+        raise AssertionError(f"{found!r} is not {wanted!r}")
+
+
 def receive(client: socket.socket, pause: float = 0.0) -> tuple[int, str]:
     """
     Bytes until the end, and whether it was a FIN or a reset.

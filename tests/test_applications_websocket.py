@@ -26,7 +26,7 @@ from twisted_term.applications.websocket import WebSocket
 
 from .certificates import certificateFile, needs
 from .processes import PORT, Server
-from .support import SECONDS, SocketTestCase
+from .support import SECONDS, SocketTestCase, expect
 from .test_apps import script
 
 UPGRADE = (
@@ -111,7 +111,7 @@ class Client:
             self._url, ping_interval=None, ssl=context, close_timeout=SECONDS
         )
         await client.send("hello")
-        assert await client.recv() == "hello"
+        expect(await client.recv(), "hello")
         return client
 
     async def closes(self) -> Any:

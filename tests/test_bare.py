@@ -1,6 +1,6 @@
 """
-What goes wrong with bare Twisted, as C{docs/explanation/tcp.rst} says, and not with ours,
-on the same script.
+What goes wrong with bare Twisted, as C{docs/explanation/tcp.rst} says, and not with
+ours, on the same script.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from twisted_term.connection.beneath import descriptor as _descriptor
 from twisted_term.connection.beneath import discard as _discard
 
 from .certificates import context, serverOptions
-from .support import SECONDS, SocketTestCase
+from .support import SECONDS, SocketTestCase, expect
 
 _SIZE = 5_000_000
 _LINUX = sys.platform.startswith("linux")
@@ -46,7 +46,7 @@ def _send(client: socket.socket, size: int, reset: bool = False) -> None:
     """
     with client:
         client.sendall(b"r")
-        assert client.recv(1) == b"a"
+        expect(client.recv(1), b"a")
         try:
             for _ in range(0, size, 50_000):
                 client.sendall(b"u" * 50_000)
@@ -60,7 +60,7 @@ def _send(client: socket.socket, size: int, reset: bool = False) -> None:
         if isinstance(client, ssl.SSLSocket):
             client.unwrap()
         client.shutdown(socket.SHUT_WR)
-        assert client.recv(1) == b""
+        expect(client.recv(1), b"")
 
 
 @skipUnless(_LINUX, "discards without copying on Linux only")
@@ -250,7 +250,7 @@ class DiscardTests(SocketTestCase):
         def exchange(port: int) -> bytes:
             with _connect(("127.0.0.1", port)) as plain:
                 plain.sendall(b"r")
-                assert plain.recv(1) == b"a"
+                expect(plain.recv(1), b"a")
                 with context().wrap_socket(plain, server_hostname="localhost") as tls:
                     return tls.recv(1)
 

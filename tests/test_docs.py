@@ -748,10 +748,19 @@ class ExampleTests(SynchronousTestCase):
         server.wait("RESET_BY_PEER True")
 
     def test_testing(self) -> None:
+        self.passes("testing")
+
+    def test_stringTransport(self) -> None:
+        self.passes("string-transport")
+
+    def test_lastEnd(self) -> None:
+        self.passes("last-end")
+
+    def passes(self, name: str) -> None:
         """
         It is a test case, and passes.
         """
-        path = self.program("testing")
+        path = self.program(name)
         done = subprocess.run(
             [sys.executable, "-m", "twisted.trial", path.stem],
             cwd=path.parent,

@@ -21,7 +21,16 @@ _ROOT = Path(__file__).parents[1]
 #: From the bottom to the top.  A name stands for all that is in it, and is not
 #: named anywhere else.
 _LAYERS: tuple[tuple[str, ...], ...] = (
-    ("policy", "interfaces", "standin", "_waiters", "_addresses", "_adapting"),
+    (
+        "policy",
+        "interfaces",
+        "standin",
+        "_adapting",
+        "_addresses",
+        "_types",
+        "_version",
+        "_waiters",
+    ),
     ("_checks",),
     ("applications",),
     (
@@ -36,7 +45,7 @@ _LAYERS: tuple[tuple[str, ...], ...] = (
     ("connection.ending",),
     ("connection.shell",),
     ("connection.transport",),
-    ("connection.wrapping",),
+    ("connection.threads", "connection.wrapping"),
     ("drain",),
     ("endpoints", "web"),
     ("status",),
@@ -265,3 +274,44 @@ class PrivateTests(SynchronousTestCase):
         all_ = {name for tree in self.trees.values() for name in replacedNames(tree)}
         self.assertLessEqual({"recv", "doRead", "_closeWriteConnection"}, all_)
         self.assertEqual(all_ - listed, set())
+
+
+#: What an C{assert} may call: each only looks.
+_LOOKING = {
+    *("all", "any", "bool", "callable", "hasattr", "isinstance", "issubclass", "len"),
+    *("set", "type", "getDelayedCalls", "pattern", "_watches", "_working"),
+}
+
+
+@once
+class AssertTests(SynchronousTestCase):
+    """
+    C{python -O} leaves each C{assert} out.
+    """
+
+    def test_noSideEffect(self) -> None:
+        """
+        So none does anything.
+        """
+        found = 0
+        for folder in ("twisted_term", "tests", "benchmarks", "docs"):
+            for path in sorted(_ROOT.joinpath(folder).rglob("*.py")):
+                for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+                    if isinstance(node, ast.Assert):
+                        found += 1
+                        where = f"{path}, line {node.lineno}"
+                        self.assertEqual(list(doings(node.test)), [], where)
+        self.assertGreater(found, 50)
+
+
+def doings(test: ast.expr) -> Iterator[str]:
+    """
+    What an expression may do beside being true or false.
+    """
+    for node in ast.walk(test):
+        if isinstance(node, (ast.Await, ast.Yield, ast.YieldFrom, ast.NamedExpr)):
+            yield type(node).__name__
+        elif isinstance(node, ast.Call):
+            name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+            if name not in _LOOKING:
+                yield name

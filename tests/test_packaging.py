@@ -45,7 +45,7 @@ class WheelTests(SynchronousTestCase):
         names = ZipFile(wheel).namelist()
         ours = [name for name in names if name.startswith("twisted/")]
         self.assertEqual(ours, ["twisted/plugins/twisted_term_plugin.py"])
-        for name in ("py.typed", "status/status.html"):
+        for name in ("py.typed", "connection/declared.pyi", "status/status.html"):
             self.assertIn(f"twisted_term/{name}", names)
         modules = _HERE.joinpath("twisted_term").rglob("*.py")
         missing = {str(module.relative_to(_HERE)) for module in modules} - {*names}

@@ -54,7 +54,7 @@ from twisted_term.web import DrainingSite, ReadinessResource
 
 from . import browser
 from .processes import SECOND_PORT, TWISTD, Server, connect, receiveAll
-from .support import SECONDS, SocketTestCase, exchange, nothing, once
+from .support import SECONDS, SocketTestCase, exchange, expect, nothing, once
 from .test_tap import options
 from .test_transport import HalfCloseable, TransportTestCase
 
@@ -315,7 +315,7 @@ class Page(HTMLParser):
         self.text: dict[str, str] = {}
         self.feed(text)
         self.close()
-        assert not self.open, self.open
+        expect(self.open, [])
 
     def handle_starttag(self, tag: str, attrs: Any) -> None:
         self.elements.append((tag, dict(attrs)))
@@ -326,7 +326,7 @@ class Page(HTMLParser):
         self.elements.append((tag, dict(attrs)))
 
     def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag, tag
+        expect(self.open.pop(), tag)
 
     def handle_data(self, data: str) -> None:
         if self.open:

@@ -184,8 +184,8 @@ _BAD_ENDPOINTS = (
     ("tcp:8080:lingerTime=soon", "lingerTime='soon': must be a number of seconds"),
     (
         "tcp:8080:linger=1",
-        "unexpected keyword argument 'linger'; term: takes flushTimeout, workTimeout,"
-        " lingerTime, lingerIdle, lingerBytes, halfCloseIdle",
+        "there is no option linger, did you mean lingerTime?; term: takes flushTimeout,"
+        " workTimeout, lingerTime, lingerIdle, lingerBytes, halfCloseIdle",
     ),
 )
 

@@ -8,6 +8,9 @@ from __future__ import annotations
 from reprlib import repr as shorten
 from typing import Any
 
+from twisted.internet.interfaces import IProtocol
+from twisted.internet.protocol import AbstractDatagramProtocol
+
 from .policy import TerminationPolicy
 
 #: Thirty years.  Reactors cannot wait for ever, and it is no float's limit.
@@ -33,12 +36,12 @@ def checkSeconds(name: str, value: object, unlimited: bool = False) -> None:
         raise ValueError(f"{name}={shorten(value)}: must be {_MOST} seconds or less")
 
 
-def checkPolicy(policy: object) -> None:
+def checkPolicy(policy: object, name: str = "policy") -> None:
     """
     @raise TypeError: for what is neither a policy nor C{None}.
     """
     if policy is not None and not isinstance(policy, TerminationPolicy):
-        raise TypeError(f"policy={policy!r}: must be a TerminationPolicy, or None")
+        raise TypeError(f"{name}={policy!r}: must be a TerminationPolicy, or None")
 
 
 def checkEndpoint(endpoint: Any, method: str, example: str) -> None:
@@ -54,7 +57,7 @@ def checkEndpoint(endpoint: Any, method: str, example: str) -> None:
         )
 
 
-def checkFactory(factory: Any) -> None:
+def checkFactory(factory: Any, name: str = "factory") -> None:
     """
     @raise TypeError: for what is no factory of protocols.
     """
@@ -62,9 +65,54 @@ def checkFactory(factory: Any) -> None:
         getattr(factory, "buildProtocol", None)
     ):
         raise TypeError(
-            f"factory={factory!r}: must be a factory, which has buildProtocol();"
+            f"{name}={factory!r}: must be a factory, which has buildProtocol();"
             " Factory.forProtocol(...) makes one of a protocol class"
         )
 
 
-__all__ = ["checkEndpoint", "checkFactory", "checkPolicy", "checkSeconds"]
+def checkMixin(cls: type, mixin: type) -> None:
+    """
+    Check a class that C{mixin} is mixed into.
+
+    @raise TypeError: for one whose protocol stands before the mixin, which then
+        is never asked, for one that is for datagrams, and for one whose
+        C{terminationPolicy} is none.
+    """
+    at = cls.__mro__.index(mixin)
+    before, behind = cls.__mro__[:at], cls.__mro__[at + 1 :]
+    if issubclass(cls, AbstractDatagramProtocol):
+        raise TypeError(
+            f"class {cls.__name__}: {mixin.__name__} is for protocols on streams, and"
+            " a DatagramProtocol has no connection that could end"
+        )
+    first = [
+        base.__name__
+        for base in before
+        if IProtocol.implementedBy(base) and not issubclass(base, mixin)
+    ]
+    if first and not any(hasattr(base, "makeConnection") for base in behind):
+        raise TypeError(
+            f"class {cls.__name__}: {mixin.__name__} must come before the protocol:"
+            f" class {cls.__name__}({mixin.__name__}, {first[0]})"
+        )
+    policy = cls.__dict__.get("terminationPolicy")
+    if not hasattr(policy, "__get__"):  # else it is a property
+        checkPolicy(policy, f"class {cls.__name__}: terminationPolicy")
+
+
+def checkFlag(name: str, value: object) -> None:
+    """
+    @raise TypeError: for what is neither C{True} nor C{False}.
+    """
+    if not isinstance(value, bool):
+        raise TypeError(f"{name}={value!r}: must be True or False")
+
+
+__all__ = [
+    "checkEndpoint",
+    "checkFactory",
+    "checkFlag",
+    "checkMixin",
+    "checkPolicy",
+    "checkSeconds",
+]

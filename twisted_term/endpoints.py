@@ -4,23 +4,28 @@ Endpoints whose connections end without losing data.
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import Any, Optional, TypeVar, overload
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
     IListeningPort,
+    IProtocol,
+    IProtocolFactory,
     IReactorCore,
     IStreamClientEndpoint,
     IStreamServerEndpoint,
 )
 from zope.interface import implementer
 
-from ._checks import checkEndpoint, checkFactory, checkPolicy
+from ._checks import checkEndpoint, checkFactory, checkFlag, checkPolicy
+from ._types import Builds, ClientEndpoint, ProtocolFactory, ServerEndpoint
 from .connection.beneath import prepare
 from .connection.wrapping import TerminatingFactory, handOut
 from .drain.drainer import DRAIN_TIMEOUT, Drainer, LiveFactory
 from .drain.signals import drainAtShutdown, signalDrain
 from .policy import TerminationPolicy
+
+_Built = TypeVar("_Built")
 
 
 @implementer(IStreamServerEndpoint)
@@ -40,7 +45,7 @@ class TerminatingServerEndpoint:
 
     def __init__(
         self,
-        endpoint: Any,
+        endpoint: ServerEndpoint,
         policy: Optional[TerminationPolicy] = None,
         drainTimeout: Optional[float] = DRAIN_TIMEOUT,
         readinessDelay: float = 0.0,
@@ -67,6 +72,7 @@ class TerminatingServerEndpoint:
             from twisted.internet import reactor
         checkEndpoint(endpoint, "listen", "serverFromString")
         checkPolicy(policy)
+        checkFlag("onSignal", onSignal)
         self.endpoint = endpoint
         self.policy = policy
         self.drainTimeout = drainTimeout
@@ -79,7 +85,7 @@ class TerminatingServerEndpoint:
     def _drainer(self) -> Drainer:
         return Drainer(self._reactor, self.drainTimeout, self.readinessDelay)
 
-    def listen(self, factory: Any) -> Deferred[Any]:
+    def listen(self, factory: ProtocolFactory) -> Deferred[IListeningPort]:
         """
         Listen with a wrapped factory.
 
@@ -113,7 +119,9 @@ class TerminatingClientEndpoint:
     Wraps a client endpoint.  Wrapping one that is wrapped changes nothing.
     """
 
-    def __init__(self, endpoint: Any, policy: Optional[TerminationPolicy] = None):
+    def __init__(
+        self, endpoint: ClientEndpoint, policy: Optional[TerminationPolicy] = None
+    ) -> None:
         """
         @param policy: the limits; C{None} for those of a wrapping endpoint, or
             else the defaults.
@@ -125,7 +133,12 @@ class TerminatingClientEndpoint:
         self.policy = policy
         prepare()
 
-    def connect(self, factory: Any) -> Deferred[Any]:
+    @overload
+    def connect(self, factory: Builds[_Built]) -> Deferred[_Built]: ...
+    @overload
+    def connect(self, factory: IProtocolFactory) -> Deferred[IProtocol]: ...
+
+    def connect(self, factory: ProtocolFactory) -> Deferred[Any]:
         """
         Connect with a wrapped factory.
 

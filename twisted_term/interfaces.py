@@ -21,6 +21,16 @@ class IHold(Interface):
         The work is done.  Calling it again does nothing.
         """
 
+    def __enter__() -> IHold:
+        """
+        @return: this token.
+        """
+
+    def __exit__(*exc: object) -> None:
+        """
+        Release it, however the block was left.
+        """
+
 
 # pydoctor, which does not look into Twisted, knows an interface by Interface.
 class ITerminableTransport(ITransport, Interface):

@@ -57,6 +57,7 @@ class StandIn:
 
     _adds: tuple[Any, ...] = ()
     _declared = _Declared()
+    _subject: Any
 
     def __init_subclass__(cls) -> None:
         cls._declared = _Declared()
@@ -66,28 +67,31 @@ class StandIn:
     def __init__(self, subject: Any) -> None:
         _setSubject(self, subject)
 
-    def __getattr__(self, name: str) -> Any:
-        if name == "_subject":  # it is not there yet: do not look in itself
-            raise AttributeError(name)
-        return getattr(self._subject, name)
+    # A type checker that sees these takes every misspelt name for right.
+    if not TYPE_CHECKING:
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        if hasattr(type(self), name):
-            try:
-                object.__setattr__(self, name, value)
-                return
-            except AttributeError:
-                pass  # a method, and there is no room for another one
-        setattr(self._subject, name, value)
+        def __getattr__(self, name: str) -> Any:
+            if name == "_subject":  # it is not there yet: do not look in itself
+                raise AttributeError(name)
+            return getattr(self._subject, name)
 
-    def __delattr__(self, name: str) -> None:
-        if hasattr(type(self), name):
-            try:
-                object.__delattr__(self, name)
-                return
-            except AttributeError:
-                pass
-        delattr(self._subject, name)
+        def __setattr__(self, name: str, value: Any) -> None:
+            if hasattr(type(self), name):
+                try:
+                    object.__setattr__(self, name, value)
+                    return
+                except AttributeError:
+                    pass  # a method, and there is no room for another one
+            setattr(self._subject, name, value)
+
+        def __delattr__(self, name: str) -> None:
+            if hasattr(type(self), name):
+                try:
+                    object.__delattr__(self, name)
+                    return
+                except AttributeError:
+                    pass
+            delattr(self._subject, name)
 
     def __dir__(self) -> list[str]:
         return sorted({*object.__dir__(self), *dir(self._subject)})

@@ -12,6 +12,11 @@ escapes (C{\\:}, C{\\=}, C{\\\\}) included.
 
 from __future__ import annotations
 
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from difflib import get_close_matches
 from typing import Any, Callable
 
 from twisted.internet.endpoints import clientFromString, serverFromString
@@ -53,6 +58,13 @@ _DRAIN: dict[str, Callable[[str, str], Any]] = {
 #: Those of a server's status page, see L{twisted_term.status.endpoint}.
 _STATUS = ("status", "statusHosts")
 _OPTIONS = (*policyOptions, *_DRAIN, *_STATUS)
+#: The modules of commands that are given endpoint strings.
+_COMMANDS = ("twisted.scripts.twistd", "twisted.application.twist._twist")
+#: The functions of Twisted that parse them.
+_PARSE = ("serverFromString", "clientFromString")
+_UNKNOWN = re.compile(r"unexpected keyword argument '(.*)'")
+_ARGUMENT = re.compile(r"((?:\\.|[^:\\])+)")
+_NAME = re.compile(r"((?:\\.|[^=\\])*)=")
 
 
 def quote(argument: str) -> str:
@@ -85,6 +97,31 @@ def split(args: tuple[str, ...], kwargs: dict[str, str]) -> tuple[str, dict[str,
     return ":".join(inner), ours
 
 
+def namesIn(description: str) -> list[str]:
+    """
+    The names of the C{name=value} arguments of an endpoint string, in order.
+    """
+    found = map(_NAME.match, _ARGUMENT.findall(description))
+    return [name[1] for name in found if name is not None]
+
+
+def checkTwice() -> None:
+    """
+    To be called where Twisted has given us something to parse.
+
+    @raise ValueError: if an argument of the whole string is given twice.  Twisted
+        takes the last one, tells nobody, and gives us what is left.
+    """
+    # The caller is a method of the parser, and its caller knows the string.
+    known = sys._getframe(2)
+    description = known.f_locals.get("description")
+    if known.f_code.co_name in _PARSE and isinstance(description, str):
+        names = namesIn(description)
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"{description!r}: {name} is given twice")
+
+
 def build(fromString: Callable[[Any, str], Any], reactor: Any, inner: str) -> Any:
     """
     Make the inner endpoint.
@@ -96,10 +133,57 @@ def build(fromString: Callable[[Any, str], Any], reactor: Any, inner: str) -> An
     try:
         return fromString(reactor, inner)
     except Exception as error:
-        problem = " ".join(str(error).split())
-        if isinstance(error, TypeError):
-            problem += f"; term: takes {', '.join(_OPTIONS)}"
-        raise ValueError(f"{inner!r}: {problem}") from None
+        raise ValueError(f"{inner!r}: {_problem(error)}") from None
+
+
+def _hasTLS() -> bool:
+    """
+    Are the libraries there that Twisted's extra C{tls} names?
+    """
+    try:
+        import twisted.internet.ssl
+    except ImportError:
+        return False
+    return bool(twisted.internet.ssl.supported)
+
+
+def _problem(error: Exception) -> str:
+    """
+    What is wrong, in one line that says what helps.
+    """
+    problem = " ".join(str(error).split())
+    if isinstance(error, (ImportError, NameError)) and not _hasTLS():
+        return "TLS needs more libraries: pip install 'twisted[tls]'"
+    if not isinstance(error, TypeError):
+        return problem
+    unknown = _UNKNOWN.search(problem)
+    if unknown is not None:
+        near = get_close_matches(unknown[1], _OPTIONS, 1)
+        problem = f"there is no option {unknown[1]}"
+        if near:
+            problem += f", did you mean {near[0]}?"
+    return f"{problem}; term: takes {', '.join(_OPTIONS)}"
+
+
+@contextmanager
+def _oneLine() -> Iterator[None]:
+    """
+    Let C{twistd} and C{twist} end with the line of a C{ValueError} alone: they let
+    a traceback out for all but SystemExit.
+    """
+    try:
+        yield
+    except ValueError as error:
+        if any(name in sys.modules for name in _COMMANDS):
+            raise WrongString(str(error)) from None
+        raise
+
+
+class WrongString(SystemExit, ValueError):
+    """
+    What C{term:} raises for a wrong string where a command of Twisted's has been
+    given it.
+    """
 
 
 @implementer(
@@ -120,7 +204,13 @@ class TermParser:
         """
         @raise ValueError: for a wrong option.
         """
-        inner, ours = split(args, kwargs)
+        with _oneLine():
+            checkTwice()
+            return self._server(reactor, *split(args, kwargs))
+
+    def _server(
+        self, reactor: Any, inner: str, ours: dict[str, str]
+    ) -> TerminatingServerEndpoint:
         drain = {
             name: read(name, ours.pop(name))
             for name, read in _DRAIN.items()
@@ -147,7 +237,13 @@ class TermParser:
         """
         @raise ValueError: for a wrong option.
         """
-        inner, ours = split(args, kwargs)
+        with _oneLine():
+            checkTwice()
+            return self._client(reactor, *split(args, kwargs))
+
+    def _client(
+        self, reactor: Any, inner: str, ours: dict[str, str]
+    ) -> TerminatingClientEndpoint:
         for names, done in ((_DRAIN, "drained"), (_STATUS, "watched")):
             for name in names:
                 if name in ours:
@@ -158,4 +254,12 @@ class TermParser:
         )
 
 
-__all__ = ["TermParser", "build", "parseSeconds", "quote", "split"]
+__all__ = [
+    "TermParser",
+    "WrongString",
+    "build",
+    "namesIn",
+    "parseSeconds",
+    "quote",
+    "split",
+]

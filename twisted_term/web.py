@@ -5,7 +5,7 @@ load balancer asks for.
 
 from __future__ import annotations
 
-from typing import Any, Callable
+from typing import TYPE_CHECKING, Any, Callable
 
 from twisted.web.resource import Resource
 from twisted.web.server import Site
@@ -25,6 +25,10 @@ class DrainingSite(Site):
     """
 
     draining = False
+
+    if TYPE_CHECKING:  # Twisted's has no annotations
+
+        def __init__(self, resource: Any, *args: Any, **kwargs: Any) -> None: ...
 
     def servingBegins(self) -> None:
         """

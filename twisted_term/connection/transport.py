@@ -5,13 +5,15 @@ The transport that an application writes to.
 from __future__ import annotations
 
 from operator import attrgetter
-from typing import Any, Callable, Optional
+from typing import TYPE_CHECKING, Any, Callable, Optional
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.protocols.policies import ProtocolWrapper
 from zope.interface import implementer
 
+from .._checks import checkPolicy
+from .._types import Producer
 from ..interfaces import ITerminableTransport
 from ..policy import TerminationPolicy
 from ..standin import StandIn
@@ -20,6 +22,11 @@ from .machine import Input, State
 from .report import Termination
 from .shell import Connection
 from .work import Hold
+
+if TYPE_CHECKING:
+    from .declared import Declared
+else:
+    Declared = StandIn
 
 _DEFAULT_POLICY = TerminationPolicy()
 
@@ -33,7 +40,7 @@ def _writers(name: str) -> property:
 
 
 @implementer(ITerminableTransport)
-class TerminatingTransport(StandIn):
+class TerminatingTransport(Declared):
     """
     An L{ITerminableTransport} that stands in for a Twisted transport.  It
     passes for that one: it provides what that provides, has its class and its
@@ -103,6 +110,9 @@ class TerminatingTransport(StandIn):
 
     @policy.setter
     def policy(self, policy: TerminationPolicy) -> None:
+        if policy is None:
+            raise TypeError("policy=None: must be a TerminationPolicy")
+        checkPolicy(policy)
         self._connection.policy = policy
 
     @property
@@ -149,14 +159,14 @@ class TerminatingTransport(StandIn):
         """
         return self._connection.node.peerDone
 
-    def getPeer(self) -> Any:
+    def getPeer(self) -> IAddress:
         """
         The wrapped transport's; C{None} where it has none, as a process.
         """
         try:
             return self._subject.getPeer()
         except (AttributeError, NotImplementedError):
-            return None
+            return None  # type: ignore[return-value]
 
     def loseWriteConnection(self) -> None:
         """
@@ -194,8 +204,11 @@ class TerminatingTransport(StandIn):
         """
         See L{ITerminableTransport.terminate}.
         """
-        if timeout is not None and not timeout >= 0:
-            raise ValueError(f"timeout={timeout!r}: must be 0 seconds or more")
+        if timeout is not None:
+            if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
+                raise TypeError(f"timeout={timeout!r}: must be a number of seconds")
+            if not timeout >= 0:
+                raise ValueError(f"timeout={timeout!r}: must be 0 seconds or more")
         done = self.whenTerminated()
         self.loseConnection()
         if timeout is not None:
@@ -259,7 +272,7 @@ class TerminatingTransport(StandIn):
         See L{ITerminableTransport.track}.
         """
         if not isinstance(deferred, Deferred):
-            raise TypeError(f"{deferred!r}: must be a Deferred")
+            raise TypeError(f"deferred={deferred!r}: must be a Deferred")
         hold = self.hold()
 
         def done(result: Any) -> Any:
@@ -268,7 +281,7 @@ class TerminatingTransport(StandIn):
 
         return deferred.addBoth(done)
 
-    def registerProducer(self, producer: Any, streaming: bool) -> None:
+    def registerProducer(self, producer: Producer, streaming: bool) -> None:
         """
         Register a producer, which is in flight until it unregisters.  It is
         told to stop at once where nothing can be sent any more.  If this raises,
@@ -313,8 +326,9 @@ class TerminatingTransport(StandIn):
     # while what is written is sent.  Whoever replaces a method, as unittest.mock
     # does, replaces the other transport's.
 
-    write: Any = _writers("write")
-    writeSequence: Any = _writers("writeSequence")
+    if not TYPE_CHECKING:  # see Declared
+        write = _writers("write")
+        writeSequence = _writers("writeSequence")
 
     def seal(self) -> None:
         """

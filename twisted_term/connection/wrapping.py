@@ -4,12 +4,14 @@ Putting a L{TerminatingTransport} before a protocol: by mixin or by factory.
 
 from __future__ import annotations
 
-from typing import Any, Callable, Optional
+from typing import TYPE_CHECKING, Any, Callable, Optional, cast
 
 from twisted.internet.interfaces import IProtocolNegotiationFactory, IReactorTime
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from zope.interface import alsoProvides, implementer
 
+from .._checks import checkFactory, checkMixin, checkPolicy
+from .._types import ProtocolFactory
 from ..interfaces import IDrainable, ITerminableTransport, ITerminationListener
 from ..policy import TerminationPolicy
 from .beneath import bottom, innermostTLS, prepare
@@ -17,9 +19,22 @@ from .gate import Gate, Shown
 from .report import Termination
 from .transport import TerminatingTransport
 
+if TYPE_CHECKING:
+    from twisted.internet.protocol import BaseProtocol
+
+    class _Protocol(BaseProtocol):
+        """
+        The protocol behind the mixin, whichever it is.
+        """
+
+        transport: TerminatingTransport
+
+else:
+    _Protocol = object
+
 
 @implementer(ITerminationListener)
-class TerminationMixin:
+class TerminationMixin(_Protocol):
     """
     Mix it in before a protocol class, C{class Echo(TerminationMixin,
     LineReceiver)}, and C{self.transport} is an L{ITerminableTransport}, on
@@ -32,7 +47,12 @@ class TerminationMixin:
     terminationPolicy: Optional[TerminationPolicy] = None
 
     def __init_subclass__(cls, **options: Any) -> None:
+        """
+        @raise TypeError: for a class that has the mixin behind its protocol, or
+            that is for datagrams, and for a C{terminationPolicy} that is none.
+        """
         super().__init_subclass__(**options)
+        checkMixin(cls, TerminationMixin)
         prepare()
 
     def makeConnection(self, transport: Any) -> None:
@@ -43,7 +63,7 @@ class TerminationMixin:
             transport = TerminatingTransport(transport, self, self.terminationPolicy)
         elif self.terminationPolicy is not None:
             bottom(transport).policy = self.terminationPolicy
-        super().makeConnection(transport)  # type: ignore[misc]
+        super().makeConnection(transport)
 
     def terminated(self, report: Termination) -> None:
         """
@@ -121,7 +141,7 @@ class TerminatingFactory(WrappingFactory):
 
     def __init__(
         self,
-        wrappedFactory: Any,
+        wrappedFactory: ProtocolFactory,
         policy: Optional[TerminationPolicy] = None,
         clock: Optional[IReactorTime] = None,
     ) -> None:
@@ -129,8 +149,11 @@ class TerminatingFactory(WrappingFactory):
         @param policy: the limits; C{None} for those of a wrapping endpoint
             or factory, or else the defaults.
         @param clock: for the timers; C{None} for the transport's reactor.
+        @raise TypeError: for what is no factory, or no policy.
         """
-        super().__init__(wrappedFactory)
+        checkFactory(wrappedFactory, "wrappedFactory")
+        checkPolicy(policy)
+        super().__init__(cast(Any, wrappedFactory))
         prepare()
         self.noisy = getattr(wrappedFactory, "noisy", True)
         self.policy = policy

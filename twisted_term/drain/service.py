@@ -12,7 +12,8 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from .._checks import checkEndpoint, checkFactory, checkPolicy
+from .._checks import checkEndpoint, checkFactory, checkFlag, checkPolicy
+from .._types import ProtocolFactory, ServerEndpoint
 from ..connection.beneath import prepare
 from ..policy import TerminationPolicy
 from .drainer import DRAIN_TIMEOUT, Drainer
@@ -43,8 +44,8 @@ class DrainingService(Service):
 
     def __init__(
         self,
-        endpoint: Any,
-        factory: Any,
+        endpoint: ServerEndpoint,
+        factory: ProtocolFactory,
         policy: Optional[TerminationPolicy] = None,
         drainTimeout: Optional[float] = DRAIN_TIMEOUT,
         readinessDelay: float = 0.0,
@@ -74,6 +75,7 @@ class DrainingService(Service):
         if reactor is None:
             from twisted.internet import reactor
         checkPolicy(policy)
+        checkFlag("onSignal", onSignal)
         self._reactor = reactor
         self._times = drainTimeout, readinessDelay
         self._policy = policy
@@ -100,7 +102,7 @@ class DrainingService(Service):
         """
         return cast("list[IListeningPort]", self._drainer.ports)
 
-    def addEndpoint(self, endpoint: Any, factory: Any) -> None:
+    def addEndpoint(self, endpoint: ServerEndpoint, factory: ProtocolFactory) -> None:
         """
         Serve another endpoint too; call it before the service starts.
 

@@ -19,13 +19,13 @@ from ..drain.drainer import DRAIN_TIMEOUT
 from ..drain.service import DrainingService
 from ..policy import TerminationPolicy, parseLimit
 from ..status.monitor import Monitor
-from ..strings import parseSeconds
+from ..strings import namesIn, parseSeconds
 from .demo import DemoFactory
 
 _DEFAULT_LISTEN = "tcp:8023:interface=127.0.0.1"
 _DEFAULT_STATUS = "tcp:8024:interface=127.0.0.1"
 # A browser may keep an idle connection for long after our FIN.
-_STATUS_POLICY = "lingerIdle=1"
+_STATUS_POLICY = {"lingerIdle": "1"}
 _STATUS_DRAIN = 2.0
 _POLICY = {
     "flush-timeout": (
@@ -184,16 +184,19 @@ class _Named:
     """
 
     def __init__(
-        self, reactor: Any, option: str, text: str, policy: str, example: str
+        self, reactor: Any, option: str, text: str, policy: dict[str, str], example: str
     ) -> None:
         """
         @param policy: options for C{term:}; those in C{text} come before them.
         @raise CannotListen: for one that cannot be parsed.
         """
         self.name = option, text
+        given = namesIn(text)
+        ours = [
+            f"{name}={value}" for name, value in policy.items() if name not in given
+        ]
         try:
-            # The last one of two equal names wins.
-            self.endpoint = serverFromString(reactor, f"term:{policy}:{text}")
+            self.endpoint = serverFromString(reactor, ":".join(["term", *ours, text]))
         except Exception as error:
             problem = f"must be an endpoint, such as {example}: {error}"
             raise CannotListen(*self.name, problem) from error
@@ -216,7 +219,7 @@ def endpoints(options: Options, reactor: Any) -> list[_Named]:
 
     @raise CannotListen: for one that cannot be parsed.
     """
-    policy = ":".join(f"{name}={options[flag]}" for flag, (name, _) in _POLICY.items())
+    policy = {name: options[flag] for flag, (name, _) in _POLICY.items()}
     return [
         _Named(reactor, "listen", text, policy, _DEFAULT_LISTEN)
         for text in options["listen"]

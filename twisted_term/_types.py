@@ -1,0 +1,71 @@
+"""
+What type checkers know of arguments that need only have a method.
+
+Twisted's endpoints, factories and producers are recognized by their interfaces
+(zope.interface), and a type checker understands these only with a plugin, which
+mypy has (mypy-zope) and pyright has not.  So each type here is either the
+interface or anything that has its method.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Optional, Protocol, TypeVar, Union
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import (
+    IProducer,
+    IProtocolFactory,
+    IStreamClientEndpoint,
+    IStreamServerEndpoint,
+)
+
+_Built = TypeVar("_Built", covariant=True)
+
+
+class Listens(Protocol):
+    """
+    What a server endpoint has.
+    """
+
+    def listen(self, factory: Any, /) -> Deferred[Any]: ...
+
+
+class Connects(Protocol):
+    """
+    What a client endpoint has.
+    """
+
+    def connect(self, factory: Any, /) -> Deferred[Any]: ...
+
+
+class Builds(Protocol[_Built]):
+    """
+    What a factory of protocols has.
+    """
+
+    def buildProtocol(self, addr: Any, /) -> Optional[_Built]: ...
+
+
+class Stops(Protocol):
+    """
+    What a producer has at least.
+    """
+
+    def stopProducing(self) -> object: ...
+
+
+ServerEndpoint = Union[IStreamServerEndpoint, Listens]
+ClientEndpoint = Union[IStreamClientEndpoint, Connects]
+ProtocolFactory = Union[IProtocolFactory, Builds[Any]]
+Producer = Union[IProducer, Stops]
+
+__all__ = [
+    "Builds",
+    "ClientEndpoint",
+    "Connects",
+    "Listens",
+    "Producer",
+    "ProtocolFactory",
+    "ServerEndpoint",
+    "Stops",
+]

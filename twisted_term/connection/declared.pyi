@@ -1,0 +1,53 @@
+"""
+What type checkers know of the transport that an application writes to, beside
+what its class defines: what Twisted's stream transports have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Optional
+
+from twisted.internet.interfaces import IAddress
+
+from ..standin import StandIn
+
+class Declared(StandIn):
+    """
+    Type checkers take this for the base class of L{TerminatingTransport}.  When
+    the program runs, nobody imports it: each of these methods is found on the
+    transport that is stood in for, which need not have it: C{startTLS} is missing
+    on a UNIX socket, for one.
+    """
+
+    connected: bool
+    #: See L{twisted.internet.interfaces.INegotiated}.
+    negotiatedProtocol: Optional[bytes]
+    #: The one that serves the connection.
+    reactor: Any
+
+    # ITransport
+
+    def write(self, data: bytes) -> None: ...
+    def writeSequence(self, data: Iterable[bytes]) -> None: ...
+    def getHost(self) -> IAddress: ...
+
+    # ITCPTransport and IUNIXTransport
+
+    def getTcpNoDelay(self) -> bool: ...
+    def setTcpNoDelay(self, enabled: bool) -> None: ...
+    def getTcpKeepAlive(self) -> bool: ...
+    def setTcpKeepAlive(self, enabled: bool) -> None: ...
+    def sendFileDescriptor(self, descriptor: int) -> None: ...
+
+    # ISSLTransport
+
+    def getPeerCertificate(self) -> Any: ...
+
+    # Of Twisted's descriptors.
+
+    def fileno(self) -> int: ...
+    def getHandle(self) -> Any: ...
+    def logPrefix(self) -> str: ...
+
+__all__ = ["Declared"]
