@@ -276,8 +276,8 @@ class WrongUseTests(SynchronousTestCase):
         """
         names = (
             "term: takes flushTimeout, workTimeout, lingerTime, lingerIdle, "
-            "lingerBytes, halfCloseIdle, handshakeTimeout, peerFin, drainTimeout, "
-            "readinessDelay, onSignal"
+            "lingerBytes, halfCloseIdle, closeTimeout, handshakeTimeout, linger, "
+            "peerFin, drainTimeout, readinessDelay, onSignal"
         )
         for text, said in (
             ("tcp:1:lingerTimes=1", names),

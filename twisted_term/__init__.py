@@ -23,7 +23,8 @@ How it ended:
 
   - L{Termination}: the report, with an L{Outcome} and an L{Initiator}.
   - L{ITerminationListener}: a protocol that is given the report.
-  - L{ITerminationHook}: an application that has a say in each end.
+  - L{ITerminationHook}: a protocol, or a factory, that has a word in how a
+    connection ends.
 
 Stopping a server:
 
