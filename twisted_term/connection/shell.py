@@ -143,8 +143,8 @@ class Connection:
         if self._gate is not None:
             self._gate.application = protocol
             if self.producer is not None and stands(self.producer):
-                # That of the one before, who would have unregistered it at the
-                # end only.
+                # It belongs to the previous producer, which would unregister it
+                # only when it is done.
                 self._transport.unregisterProducer()
 
     # The machine.
@@ -251,8 +251,8 @@ class Connection:
         self.asks(Input.LOSE)
 
     def tlsFailed(self) -> None:
-        # A lingering close sees to it that the peer has the alert that says
-        # why.
+        # With a lingering close the peer receives the TLS alert, which says
+        # what is wrong.
         self.input(Input.TLS_FAILED)
 
     def handshakeExpired(self) -> None:
@@ -406,7 +406,7 @@ class Connection:
     def _askClose(self) -> None:
         ending = self.ending
         assert ending is not None and ending.hook is not None
-        # Who takes the socket may leave nothing to ask.
+        # The application may have closed the socket when it took it.
         ending.known = self._ask()
         ending.hook.beforeClose(self._transport, self._mayClose)
         if self.node.leaving:
@@ -424,7 +424,7 @@ class Connection:
     def _stopProducer(self) -> None:
         producer, self.producer = self.producer, None
         if producer is not None:
-            # Twisted would tell it, and not come to an end if that raises.
+            # Twisted would call it, and would not finish if that raises.
             self._transport.wrapped.unregisterProducer()
             try:
                 producer.stopProducing()

@@ -19,8 +19,8 @@ from ..drain.port import CarefulPort
 from .monitor import Monitor
 from .resource import StatusResource
 
-#: A browser may keep an idle connection for long after our FIN; and the page
-#: shows the drain of what it watches, until that is over.
+#: A browser may keep an idle connection open long after our FIN.  The page must
+#: show the drain of the watched port until that is over.
 _OPTIONS = "lingerIdle=1:drainTimeout=2:onSignal=no"
 
 
