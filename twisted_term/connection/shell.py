@@ -26,10 +26,9 @@ from ..policy import TerminationPolicy
 from .beneath import ground, overTLS
 from .beneath.kernel import SendQueue
 from .ending import Ending
-from .gate import Discarding, Gate, Noting, intercept, takePlace
+from .gate import Discarding, Gate, Intercepted, Noting, moveIn, takePlace
 from .hook import hookOf
 from .machine import STEPS, UNASKED, Input, Node, Output, Step
-from .replaced import Replaced
 from .report import Initiator, Outcome, Termination, logEnd
 
 _log = Logger()
@@ -96,7 +95,7 @@ class Connection:
         self.report: Optional[Termination] = None
         self._holds = 0
         self._waiting: Optional[Waiters[Termination]] = None
-        self._intercepted: Optional[Replaced] = None
+        self._intercepted: Optional[Intercepted] = None
         self._gate: Any = None
         self.calls: tuple[Callable[[Termination], object], ...] = ()
 
@@ -109,7 +108,7 @@ class Connection:
         """
         self._gate = gate
         if not placed and not (self._beneath.tellsFin and takePlace(gate, wrapped)):
-            self._intercepted = intercept(gate)
+            self._intercepted = Intercepted(gate)
         gate.opened(self)
         if issubclass(type(wrapped), ProtocolWrapper):
             self._beneath = overTLS(self._beneath, wrapped)
@@ -140,12 +139,24 @@ class Connection:
 
     @protocol.setter
     def protocol(self, protocol: Any) -> None:
-        if self._gate is not None:
-            self._gate.application = protocol
+        gate = self._gate
+        if gate is not None:
+            # A transport whose protocol is replaced calls nobody else any more.
+            if self._beneath.tellsFin and moveIn(gate, self._transport.wrapped):
+                self._passThrough()
+            gate.application = protocol
             if self.producer is not None and stands(self.producer):
                 # It belongs to the previous producer, which would unregister it
                 # only when it is done.
                 self._transport.unregisterProducer()
+
+    def _passThrough(self) -> None:
+        """
+        Nobody but the gate calls the application from now on.
+        """
+        intercepted, self._intercepted = self._intercepted, None
+        if intercepted is not None:
+            intercepted.restore()
 
     # The machine.
 
@@ -632,8 +643,7 @@ class Connection:
         self.report = report = ending.report(reason, outcome, below.closeNotify())
         below.detach()
         application, transport = gate.application, self._transport
-        if self._intercepted is not None:
-            self._intercepted.restore()
+        self._passThrough()
         self.producer = None
         gate.closed()
         try:
