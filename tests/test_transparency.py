@@ -640,11 +640,13 @@ class Tunnel:
     and Synapse have it.
     """
 
-    def __init__(self, proxy: Any) -> None:
+    def __init__(self, proxy: Any, switches: bool = False) -> None:
         self._proxy = proxy
+        self._switches = switches
 
     def connect(self, factory: Any) -> Deferred[Any]:
         done: Deferred[Any] = Deferred()
+        switches = self._switches
 
         class Asking(Protocol):
             inner: Any = None
@@ -657,6 +659,8 @@ class Tunnel:
                     self.inner.dataReceived(data)
                     return
                 self.inner = factory.buildProtocol(None)
+                if switches:
+                    self.transport.protocol = self.inner  # type: ignore
                 self.inner.makeConnection(self.transport)
                 done.callback(self.inner)
 
@@ -768,6 +772,38 @@ class TunnelTests(TransparencyTestCase):
             if prefix:
                 self.assertIs(app.report.outcome, Outcome.CLEAN)
                 self.assertIs(app.report.closeNotifySent, True)
+
+    @inlineCallbacks
+    def test_wrappedTwice(self) -> Any:
+        """
+        An endpoint around a tunnel that is around one, where the tunnel hands its
+        transport on by C{transport.protocol}: the FINs are the application's, and
+        it is told of its end once.
+        """
+
+        class Ended(MixedApp):
+            reports = 0
+
+            def terminated(self, report: Any) -> None:
+                Ended.reports += 1
+
+        for prefix in self.prefixes:
+            Ended.reports = 0
+            number, result = self.upstream(receive, False)
+            factory = Apps(
+                made=lambda app: app.transport.write(b"hi"),
+                does=lambda app, data: app.transport.loseWriteConnection(),
+            )
+            factory.protocol = Ended if prefix else App
+            tunnel = Tunnel(wrapped(overTCP(number), prefix), switches=True)
+            app = yield wrapped(tunnel, prefix).connect(factory)
+            reason = yield self.told(app)
+            found = yield result
+            self.assertEqual((app.received, reason), (b"answer", ConnectionDone))
+            self.assertEqual(found, (0, "FIN"))
+            if prefix:
+                self.assertIs(app.report.outcome, Outcome.CLEAN)
+                self.assertEqual(Ended.reports, 1)
 
     @inlineCallbacks
     def test_stays(self) -> Any:

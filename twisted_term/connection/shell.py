@@ -26,7 +26,7 @@ from ..policy import TerminationPolicy
 from .beneath import ground, overTLS
 from .beneath.kernel import SendQueue
 from .ending import Ending
-from .gate import Discarding, Gate, Intercepted, Noting, moveIn, takePlace
+from .gate import Discarding, Gate, Intercepted, Noting, isGate, moveIn, takePlace
 from .hook import hookOf
 from .machine import STEPS, UNASKED, Input, Node, Output, Step
 from .report import Initiator, Outcome, Termination, logEnd
@@ -144,7 +144,8 @@ class Connection:
             # A transport whose protocol is replaced calls nobody else any more.
             if self._beneath.tellsFin and moveIn(gate, self._transport.wrapped):
                 self._passThrough()
-            gate.application = protocol
+            # A tunnel hands in what a factory farther in has built.
+            gate.application = protocol.application if isGate(protocol) else protocol
             if self.producer is not None and stands(self.producer):
                 # It belongs to the previous producer, which would unregister it
                 # only when it is done.

@@ -4,6 +4,7 @@ Putting a L{TerminatingTransport} before a protocol: by mixin or by factory.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Callable, Optional, cast
 
 from twisted.internet.interfaces import IProtocolNegotiationFactory, IReactorTime
@@ -111,7 +112,8 @@ class Entrance(Gate):
         else:
             # Another one stands farther out, with a wrapper in between.
             if ITerminationListener.providedBy(application):
-                transport.whenTerminated().addCallback(application.terminated)
+                lowest = bottom(transport)
+                lowest.callWhenTerminated(partial(_tellEnd, application, lowest))
         for one in makers:
             if one.connected is not None:
                 one.connected(transport)
@@ -123,6 +125,14 @@ class Entrance(Gate):
         themselves, as Autobahn's endpoints do.
         """
         self.makeConnection(self.application.transport)
+
+
+def _tellEnd(application: Any, transport: Any, report: Termination) -> None:
+    """
+    Tell it of the end, unless it has become the protocol that is told anyway.
+    """
+    if transport.protocol is not application:
+        application.terminated(report)
 
 
 _setMakers = Entrance.__dict__["makers"].__set__
