@@ -1028,6 +1028,29 @@ class ObjectTests(TransparencyTestCase):
         self.assertEqual(found, [[1, 1, True, 2, False, False]] * 4)
 
     @inlineCallbacks
+    def test_mockAttributes(self) -> Any:
+        """
+        unittest.mock replaces an attribute of one transport, and gives it back.
+        """
+        names = "protocol", "connected", "socket", "fileno", "write", "getPeer"
+
+        def look(app: Any, number: str) -> Any:
+            found = []
+            for name in names:
+                before = getattr(app.transport, name)
+                with mock.patch.object(app.transport, name) as put:
+                    found.append(getattr(app.transport, name) is put)
+                found.append(getattr(app.transport, name) == before)
+            return (
+                found,
+                "socket" in vars(app.transport),
+                "server" in dir(app.transport),
+            )
+
+        found = yield self.each(look)
+        self.assertEqual(found, [([True] * 12, True, True)] * 4)
+
+    @inlineCallbacks
     def test_monkeypatch(self) -> Any:
         """
         A method that is replaced is called, and is its old self when that is

@@ -39,8 +39,19 @@ def _writers(name: str) -> property:
     )
 
 
+class _Roomy(Declared):
+    """
+    Room for the methods that somebody replaces on one transport.
+    """
+
+    __slots__ = ("__dict__",)
+
+
+_ownOf: Callable[[Any], dict[str, Any]] = vars(_Roomy)["__dict__"].__get__
+
+
 @implementer(ITerminableTransport)
-class TerminatingTransport(Declared):
+class TerminatingTransport(_Roomy):
     """
     An L{ITerminableTransport} that stands in for a Twisted transport.  It
     passes for that one: it provides what that provides, has its class and its
@@ -50,7 +61,7 @@ class TerminatingTransport(Declared):
         is sent, and then the connection, which counts it.
     """
 
-    __slots__ = ("__dict__", "_connection", "_writer")
+    __slots__ = ("_connection", "_writer")
     _adds = (ITerminableTransport,)
 
     _connection: Connection
@@ -80,6 +91,23 @@ class TerminatingTransport(Declared):
 
     def __repr__(self) -> str:
         return repr(self._subject)
+
+    if not TYPE_CHECKING:
+
+        @property
+        def __dict__(self) -> dict[str, Any]:
+            """
+            A copy of what the other transport has, as it is seen here.
+            unittest.mock gives back what it finds there, and deletes all else.
+            """
+            found = dict(_ownOf(self))
+            for name, value in vars(self._subject).items():
+                here = getattr(TerminatingTransport, name, None)
+                if isinstance(here, property):
+                    found[name] = getattr(self, name)
+                elif here is None:
+                    found.setdefault(name, value)
+            return found
 
     # What the application asks for.
 
