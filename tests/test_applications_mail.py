@@ -147,7 +147,8 @@ class MailTests(SocketTestCase):
         class Server(cls):  # type: ignore[misc]
             portal = self.portal()
             noisy = False
-            timeOut = None  # bare Twisted's would outlast the test
+            # These of bare Twisted would outlast the test.
+            timeOut = POSTAUTH_TIMEOUT = None
 
         return self.serveEither(Factory.forProtocol(Server), bare)
 
