@@ -20,6 +20,7 @@ from urllib.parse import quote
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.resource import Resource
+from twisted.web.server import Site
 
 from ..web import ReadinessResource
 from . import page
@@ -121,4 +122,13 @@ class _Metrics(Leaf):
         return body
 
 
-__all__ = ["StatusResource"]
+def statusSite(monitor: Monitor, hosts: Iterable[str] = ()) -> Site:
+    """
+    Make a site of a L{StatusResource} alone.
+    """
+    site = Site(StatusResource(monitor, hosts=hosts))
+    site.noisy = False
+    return site
+
+
+__all__ = ["StatusResource", "statusSite"]
