@@ -7,11 +7,14 @@ from __future__ import annotations
 import os
 import re
 import selectors
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
+from pathlib import Path
 from typing import Any, Optional
 
 from .support import SECONDS
@@ -186,3 +189,22 @@ def receiveAll(clients: list[socket.socket]) -> list[tuple[bytes, str]]:
 
 def environment(**more: str) -> dict[str, str]:
     return {**os.environ, **more}
+
+
+def script(test: Any, text: str, *arguments: str) -> tuple[str, ...]:
+    """
+    A command that runs C{text}.
+    """
+    folder = tempfile.mkdtemp()
+    test.addCleanup(shutil.rmtree, folder)
+    path = Path(folder, "app.py")
+    path.write_text(text)
+    return (sys.executable, str(path), *arguments)
+
+
+#: A request for a WebSocket.
+UPGRADE = (
+    b"GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
+    b"Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+    b"Sec-WebSocket-Version: 13\r\n\r\n"
+)

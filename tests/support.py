@@ -19,6 +19,7 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from twisted_term import TerminationMixin, TerminationPolicy
+from twisted_term.termserver.tap import Options
 
 SECONDS = 20
 #: Is this a run of the matrix, and not its first one?
@@ -137,6 +138,15 @@ class Recorder(TerminationMixin, Protocol):
         self.factory.reports.append(report)
         if self.factory.ended is not None and not self.factory.ended.called:
             self.factory.ended.callback(report)
+
+
+def options(*arguments: str) -> Options:
+    """
+    What C{twistd termserver} makes of its command line.
+    """
+    parsed = Options()
+    parsed.parseOptions(arguments)
+    return parsed
 
 
 def nothing(*args: object) -> None:

@@ -47,8 +47,9 @@ _LAYERS: tuple[tuple[str, ...], ...] = (
     ("connection.transport",),
     ("connection.threads", "connection.wrapping"),
     ("drain",),
-    ("endpoints", "web"),
+    ("endpoints",),
     ("status",),
+    ("web",),
     ("strings",),
     ("termserver",),
     # They are for those who use the package, and nobody in it uses them.

@@ -5,8 +5,8 @@ the peer's FIN means there, and how to say goodbye.
 There is a module for each kind.  It adapts the protocol's class to
 L{IConversation<twisted_term.interfaces.IConversation>}, and a third party does
 the same with one line, C{registerAdapter(MyConversation, MyProtocol,
-IConversation)}.  Nothing else in the package, but for the status page and
-L{twisted_term.web}, names an application.
+IConversation)}.  Nothing else in the package, but for the status page, names an
+application.
 
 Our modules import nothing of the applications that they know.  Each is given
 the module that it knows when somebody else has imported that, so that nobody

@@ -22,12 +22,12 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
-from ..web import ReadinessResource
 from . import page
 from .events import Events
 from .hosts import Hosts
 from .leaf import Leaf
 from .monitor import Monitor
+from .site import ReadinessResource
 
 _NEEDS = "/metrics needs prometheus_client: pip install 'twisted_term[metrics]'"
 
@@ -101,6 +101,15 @@ class _Page(Leaf):
         return page.page(self._monitor, self._ready())
 
 
+def statusSite(monitor: Monitor, hosts: Iterable[str]) -> Site:
+    """
+    A quiet web server for nothing but the page.
+    """
+    site = Site(StatusResource(monitor, hosts=hosts))
+    site.noisy = False
+    return site
+
+
 class _Health(Leaf):
     def render_GET(self, request: Any) -> bytes:
         return self.say(request, 200, "healthy")
@@ -120,15 +129,6 @@ class _Metrics(Leaf):
         body, contentType = exposition(self._monitor, accept.decode("latin-1"))
         self.begin(request, contentType)
         return body
-
-
-def statusSite(monitor: Monitor, hosts: Iterable[str] = ()) -> Site:
-    """
-    Make a site of a L{StatusResource} alone.
-    """
-    site = Site(StatusResource(monitor, hosts=hosts))
-    site.noisy = False
-    return site
 
 
 __all__ = ["StatusResource", "statusSite"]
