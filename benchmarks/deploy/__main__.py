@@ -48,13 +48,12 @@ from .fronts import FRONTS, Direct
 from .load import BIG, CLIENTS, Load
 from .restarts import COUNT, WAYS, Setting
 
-#: What C{--short} stands for.  A pause of less than a second is too short: HAProxy
-#: has to see that one process is back before the other one goes.
+#: What C{--short} stands for.
 _SHORT = {
     "fronts": ["haproxy", "nginx", "none"],
     "delay": 1.0,
-    "pause": 1.0,
-    "jobs": 3,
+    "pause": 0.5,
+    "jobs": 2,
 }
 _PAGE = Path(__file__).parents[2] / "docs" / "deploy" / "rolling.rst"
 KINDS = ("service", "string", "term", "bare")
@@ -152,6 +151,7 @@ def perform(
             begin = time.monotonic()
             exits[processes.restart(number % COUNT)] += 1
             took.append(time.monotonic() - begin)
+            before.settle()
             time.sleep(pause)
         load.stop()
         return Row(
@@ -171,12 +171,15 @@ def performed(
     time: its load does not wait for another's interpreter.
     """
     times = options.clients, options.restarts, options.delay, options.pause
-    with ProcessPoolExecutor(options.jobs) as pool:
+    pool = ProcessPoolExecutor(options.jobs)
+    try:
         done = {
             row: pool.submit(perform, *row, *times, options.capture)
             for row in product(options.fronts, options.ways, options.servers)
         }
         yield from done.items()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _text(rows: list[Row]) -> str:
@@ -260,7 +263,8 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help=f"write {_PAGE.name}")
     options = parser.parse_args()
     if options.short:
-        vars(options).update(_SHORT)
+        parser.set_defaults(**_SHORT)
+        options = parser.parse_args()
     # So that what has been started ends too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
     rows = []
