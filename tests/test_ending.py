@@ -342,7 +342,7 @@ class LookTests(EndingTestCase):
         self.connect()
         self.transport.loseWriteConnection()
         self.below.writeConnectionLost()
-        self.advance(30)
+        self.advance(28)  # between two looks
         self.below.dataReceived(b"more")
         self.advance(1)
         self.transport.loseConnection()
