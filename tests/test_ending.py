@@ -351,6 +351,23 @@ class LookTests(EndingTestCase):
         self.advance(0.875)
         self.assertIs(self.end().outcome, Outcome.LINGER_EXPIRED)
 
+    def test_steps(self) -> None:
+        """
+        A step of the clock counts for a quarter more than the pause in which it
+        comes, before the first look and after it, and no more.
+        """
+        self.policy = TerminationPolicy(flushTimeout=1)
+        self.connect()
+        self.owe(1000)
+        self.transport.loseConnection()
+        self.clock.advance(3600)  # counts for 0.125 seconds
+        self.assertIs(self.transport.state, State.FLUSHING)
+        self.clock.advance(3600)  # for 0.15625
+        self.assertIs(self.transport.state, State.FLUSHING)
+        self.advance(1)
+        self.assertReset()
+        self.end()
+
     def test_tinyLimit(self) -> None:
         """
         A limit that is next to nothing does not keep the reactor busy: a look
