@@ -16,9 +16,9 @@ from typing import Any, Callable
 
 from twisted_term.termserver.demo import payload
 
+from .network import SERVER, Link, Weather
 from .processes import TERMSERVER, Server
 from .support import SECONDS
-from .wire import SERVER, Weather, Wire
 
 _PORT = 8023
 _LISTEN = f"tcp:{_PORT}:interface={SERVER}:backlog=1000"
@@ -93,7 +93,7 @@ class Client:
     One client, with a script.
     """
 
-    def __init__(self, wire: Wire, rendezvous: threading.Barrier) -> None:
+    def __init__(self, wire: Link, rendezvous: threading.Barrier) -> None:
         self._wire = wire
         self.socket = wire.connect(_PORT)
         self.port = self.socket.getsockname()[1]
@@ -238,21 +238,21 @@ def afterTheLast(client: Client) -> Exchange:
 # What happens in the midst.
 
 
-def undisturbed(wire: Wire, server: Server) -> None:
+def undisturbed(wire: Link, server: Server) -> None:
     pass
 
 
-def cut(wire: Wire, server: Server) -> None:
+def cut(wire: Link, server: Server) -> None:
     wire.cut()
 
 
-def cutAndMend(wire: Wire, server: Server) -> None:
+def cutAndMend(wire: Link, server: Server) -> None:
     wire.cut()
     time.sleep(1)
     wire.mend()
 
 
-def drain(wire: Wire, server: Server) -> None:
+def drain(wire: Link, server: Server) -> None:
     server.terminate()
 
 
@@ -267,7 +267,7 @@ class Case:
 
     weather: Weather
     script: Callable[[Client], Exchange]
-    midst: Callable[[Wire, Server], None] = undisturbed
+    midst: Callable[[Link, Server], None] = undisturbed
     clients: int = 10
 
     @property
@@ -336,9 +336,9 @@ def perform(test: Any, case: Case, command: tuple[str, ...], seed: int) -> Resul
     One round: a wire, a server, and so many clients at once.
 
     @param test: whose C{addCleanup} is called.
-    @raise SkipTest: as from L{Wire}.
+    @raise SkipTest: as from L{Link}.
     """
-    wire = Wire(test, seed, case.weather)
+    wire = Link(test, seed, case.weather)
     if command is OURS and not case.lives:
         command += _LIMITED
     server = Server(test, wire.command(*command))

@@ -7,11 +7,14 @@ from __future__ import annotations
 import os
 import re
 import selectors
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
+from pathlib import Path
 from typing import Any, Optional
 
 from .support import SECONDS
@@ -143,6 +146,24 @@ class Server:
         return status
 
 
+def rest(process: subprocess.Popen[str], seconds: float) -> str:
+    """
+    What a process still says, from where its output has been read to.  Its input is
+    closed, and it is killed if it takes longer than that.  C{communicate} would not
+    see what a C{readline} before it has read ahead.
+    """
+    assert process.stdin is not None and process.stdout is not None
+    overdue = threading.Timer(seconds, process.kill)
+    overdue.start()
+    try:
+        process.stdin.close()
+        said = process.stdout.read()
+        process.wait()
+    finally:
+        overdue.cancel()
+    return said
+
+
 def connect(port: int, request: bytes = b"", small: bool = False) -> socket.socket:
     client = socket.socket()
     client.settimeout(SECONDS)
@@ -186,3 +207,22 @@ def receiveAll(clients: list[socket.socket]) -> list[tuple[bytes, str]]:
 
 def environment(**more: str) -> dict[str, str]:
     return {**os.environ, **more}
+
+
+def script(test: Any, text: str, *arguments: str) -> tuple[str, ...]:
+    """
+    A command that runs C{text}.
+    """
+    folder = tempfile.mkdtemp()
+    test.addCleanup(shutil.rmtree, folder)
+    path = Path(folder, "app.py")
+    path.write_text(text)
+    return (sys.executable, str(path), *arguments)
+
+
+#: A request for a WebSocket.
+UPGRADE = (
+    b"GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
+    b"Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+    b"Sec-WebSocket-Version: 13\r\n\r\n"
+)

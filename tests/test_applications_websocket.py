@@ -25,15 +25,8 @@ from twisted.web.server import Site
 from twisted_term.applications.websocket import WebSocket
 
 from .certificates import certificateFile, needs
-from .processes import PORT, Server
+from .processes import PORT, UPGRADE, Server, script
 from .support import SECONDS, SocketTestCase, expect
-from .test_apps import script
-
-UPGRADE = (
-    b"GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
-    b"Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-    b"Sec-WebSocket-Version: 13\r\n\r\n"
-)
 
 
 def autobahn(lost: list[Any]) -> Any:

@@ -10,15 +10,12 @@ import shutil
 import socket
 import subprocess
 import sys
-import tempfile
-from pathlib import Path
-from typing import Any
 from unittest import SkipTest
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from .certificates import certificateFile, needs
-from .processes import PORT, Server, connect, receiveAll
+from .processes import PORT, Server, connect, receiveAll, script
 from .support import SECONDS
 
 _SIZE = 3_000_000
@@ -92,17 +89,6 @@ with httpx.Client(http2=True, verify=False, timeout=20) as client:
         print(response.http_version, flush=True)
         print(sum(map(len, response.iter_raw())))
 """
-
-
-def script(test: Any, text: str, *arguments: str) -> tuple[str, ...]:
-    """
-    A command that runs C{text}.
-    """
-    folder = tempfile.mkdtemp()
-    test.addCleanup(shutil.rmtree, folder)
-    path = Path(folder, "app.py")
-    path.write_text(text)
-    return (sys.executable, str(path), *arguments)
 
 
 def unchunked(data: bytes) -> int:

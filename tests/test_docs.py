@@ -28,10 +28,9 @@ from twisted_term.policy import limitOptions
 
 from . import stranger
 from .certificates import certificate, connectTLS, needs, receiveTLS
-from .processes import PORT, TWISTD, Server, connect, receiveAll
+from .processes import PORT, TWISTD, UPGRADE, Server, connect, receiveAll
 from .support import SECONDS, once, receive
-from .test_applications_websocket import UPGRADE
-from .test_status import Page, Stream, fetch
+from .viewers import Page, Stream, fetch
 
 _HERE = Path(__file__).parents[1]
 _DOCS = _HERE / "docs"

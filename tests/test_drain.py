@@ -25,6 +25,7 @@ from zope.interface import implementer
 from twisted_term import DrainingService, IDrainable, Outcome
 from twisted_term.termserver.demo import payload
 
+from .doubles import Wire
 from .processes import (
     BARE,
     LISTEN,
@@ -37,7 +38,6 @@ from .processes import (
     receiveAll,
 )
 from .support import REPEATED, SECONDS
-from .test_transport import Wire
 
 _SIZE = 5_000_000
 _PUSH = b"PUSH %d\n" % _SIZE

@@ -40,8 +40,8 @@ from twisted_term.drain.port import acceptQueued
 from twisted_term.drain.progress import Progress
 from twisted_term.web import DrainingSite
 
+from .doubles import Wire
 from .support import SECONDS, SocketTestCase, receive
-from .test_transport import Wire
 
 
 class Port:

@@ -11,8 +11,8 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from .faults import CASES, OURS, Result, perform
+from .network import Direction, Weather
 from .support import once
-from .wire import Direction, Weather
 
 _SEED = 9293
 

@@ -37,9 +37,9 @@ from twisted_term.connection.hook import hookOf
 from twisted_term.connection.sweep import sweepOf
 from twisted_term.testing import Peer, memoryPair
 
+from .doubles import Application, TransportTestCase
+from .ends import KINDS, EndsTestCase, HalfClosing, endWriting
 from .support import SECONDS, exchange, receive
-from .test_ends import KINDS, EndsTestCase, HalfClosing, endWriting
-from .test_transport import Application, TransportTestCase
 
 _NO_LINGER = TerminationPolicy(lingerTime=0)
 

@@ -25,8 +25,8 @@ from twisted.protocols.basic import LineReceiver
 from twisted_term import Outcome, State, TerminationMixin, TerminationPolicy
 
 from .certificates import context, needs, serverOptions
+from .ends import KINDS, EndsTestCase
 from .support import SECONDS, sockets
-from .test_ends import KINDS, EndsTestCase
 
 _COUNT = int(os.environ.get("HOSTILE", "400"))
 _AT_ONCE = 50

@@ -21,9 +21,9 @@ from twisted_term.applications import Conversation, conversationOf
 from twisted_term.interfaces import IConversation
 from twisted_term.testing import Peer, memoryPair
 
+from .doubles import Application, TransportTestCase
+from .ends import KINDS, EndsTestCase
 from .support import SECONDS, receive
-from .test_ends import KINDS, EndsTestCase
-from .test_transport import Application, TransportTestCase
 
 _LIMITS: dict[str, Any] = {"flushTimeout": 8, "lingerTime": 16, "lingerIdle": 4}
 

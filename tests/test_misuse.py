@@ -27,8 +27,8 @@ from zope.interface import implementer
 from twisted_term import ITerminationHook, TerminationMixin, TerminationPolicy
 
 from .certificates import needs, wrap
+from .ends import KINDS, EndsTestCase, endWriting
 from .support import SECONDS, sockets
-from .test_ends import KINDS, EndsTestCase, endWriting
 
 _COUNT = int(os.environ.get("MISUSE", "300"))
 _AT_ONCE = 40

@@ -11,9 +11,8 @@ import socket
 import sys
 import time
 from functools import partial
-from html.parser import HTMLParser
 from importlib.resources import files
-from typing import Any, Optional
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 from prometheus_client.openmetrics import parser as openmetrics
@@ -53,10 +52,10 @@ from twisted_term.termserver.tap import CannotListen, makeService
 from twisted_term.web import DrainingSite, ReadinessResource
 
 from . import browser
+from .doubles import HalfCloseable, TransportTestCase
 from .processes import SECOND_PORT, TWISTD, Server, connect, receiveAll
-from .support import SECONDS, SocketTestCase, exchange, expect, nothing, once
-from .test_tap import options
-from .test_transport import HalfCloseable, TransportTestCase
+from .support import SECONDS, SocketTestCase, exchange, nothing, once, options
+from .viewers import Page, Stream, fetch
 
 _OPENMETRICS = "application/openmetrics-text"
 _HOSTILE = "<script>alert('&\"')</script>"
@@ -299,42 +298,6 @@ class MonitorTests(SocketTestCase):
         yield self.until(lambda: site.draining)
         service.abort()
         yield drained
-
-
-class Page(HTMLParser):
-    """
-    Checks that elements nest, and collects what a test asks for.
-    """
-
-    _VOID = {"meta", "link", "br", "rect"}
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.elements: list[tuple[str, dict[str, Optional[str]]]] = []
-        self.text: dict[str, str] = {}
-        self.feed(text)
-        self.close()
-        expect(self.open, [])
-
-    def handle_starttag(self, tag: str, attrs: Any) -> None:
-        self.elements.append((tag, dict(attrs)))
-        if tag not in self._VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: Any) -> None:
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        expect(self.open.pop(), tag)
-
-    def handle_data(self, data: str) -> None:
-        if self.open:
-            name = dict(self.elements[-1][1]).get("id") or self.open[-1]
-            self.text[name] = self.text.get(name, "") + data.strip()
-
-    def all(self, tag: str) -> list[dict[str, Optional[str]]]:
-        return [attributes for name, attributes in self.elements if name == tag]
 
 
 class ResourceTests(SynchronousTestCase):
@@ -1052,39 +1015,6 @@ def refused(port: int) -> bool:
     except ConnectionRefusedError:
         return True
     return False
-
-
-def fetch(port: int, path: str, host: str = "localhost") -> tuple[int, str]:
-    """
-    @return: status and body.
-    """
-    request = f"GET {path} HTTP/1.0\r\nHost: {host}\r\n\r\n".encode()
-    ((answer, end),) = receiveAll([connect(port, request)])
-    assert end == "FIN", end
-    head, _, body = answer.decode("utf-8").partition("\r\n\r\n")
-    return int(head.split()[1]), body
-
-
-class Stream:
-    """
-    A viewer without a browser.
-    """
-
-    def __init__(self, port: int, path: str = "/events") -> None:
-        request = f"GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode()
-        self._client = connect(port, request)
-        self._lines = self._client.makefile("r", encoding="ascii")
-
-    def next(self) -> Any:
-        """
-        The next event, or C{None} at the end.
-        """
-        for line in self._lines:
-            if line.startswith("data: "):
-                return json.loads(line[6:])
-        self._lines.close()
-        self._client.close()
-        return None
 
 
 class ServerTests(SynchronousTestCase):

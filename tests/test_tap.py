@@ -18,9 +18,9 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from twisted_term import TerminationPolicy
 from twisted_term.termserver.demo import DemoProtocol
-from twisted_term.termserver.tap import CannotListen, Options, endpoints, makeService
+from twisted_term.termserver.tap import CannotListen, endpoints, makeService
 
-from .support import receive
+from .support import options, receive
 
 _SECONDS = 30
 _TWISTD = [
@@ -31,12 +31,6 @@ _TWISTD = [
     "--pidfile=",
     "termserver",
 ]
-
-
-def options(*arguments: str) -> Options:
-    parsed = Options()
-    parsed.parseOptions(arguments)
-    return parsed
 
 
 def policies(*arguments: str) -> list[TerminationPolicy]:
@@ -183,8 +177,8 @@ _BAD_ENDPOINTS = (
     ("term:tcp:8080:lingerTime=-1", "lingerTime=-1.0: must be a number of seconds"),
     ("tcp:8080:lingerTime=soon", "lingerTime='soon': must be a number of seconds"),
     (
-        "tcp:8080:linger=1",
-        "there is no option linger, did you mean lingerTime?; term: takes flushTimeout,"
+        "tcp:8080:lingering=1",
+        "there is no option lingering, did you mean linger?; term: takes flushTimeout,"
         " workTimeout, lingerTime, lingerIdle, lingerBytes, halfCloseIdle",
     ),
 )
@@ -206,6 +200,20 @@ class EndpointTests(TestCase):
             start = f"twistd termserver: --listen {endpoint!r}: must be an endpoint, "
             self.assertTrue(str(error).startswith(start), error)
             self.assertNotIn("\n", str(error))
+
+    def test_beside(self) -> None:
+        """
+        The same with what is served beside it.
+        """
+        for option, port in (("status", 8024), ("agent", 8025)):
+            parsed = options("--listen=tcp:0", f"--{option}=nonsense")
+            error = self.assertRaises(CannotListen, makeService, parsed)
+            self.assertEqual(
+                str(error),
+                f"twistd termserver: --{option} 'nonsense': must be an endpoint, such"
+                f" as tcp:{port}:interface=127.0.0.1: 'nonsense': Unknown endpoint"
+                " type: 'nonsense'",
+            )
 
     def test_inUse(self) -> None:
         """

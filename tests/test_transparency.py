@@ -977,6 +977,40 @@ class ObjectTests(TransparencyTestCase):
         self.assertEqual(ours, [bare] * 3)
 
 
+class FactoryTests(TransparencyTestCase):
+    """
+    A port's C{factory} passes for the application's.
+    """
+
+    @inlineCallbacks
+    def test_attributes(self) -> Any:
+        """
+        What is read there, and what is set there, is the application's; what is
+        the wrapping's own stays that.
+        """
+        for prefix in ("", "term:", "term:term:"):
+            factory: Any = Apps()
+            factory.answers = 1
+            port = yield self.serve(f"{prefix}tcp:0:interface=127.0.0.1", factory)
+            port.factory.answers += 1
+            self.assertEqual(factory.answers, 2)
+            self.assertIs(port.factory.protocol, App)
+            port.factory.protocol = MixedApp
+            self.assertIs(factory.protocol, MixedApp)
+            port.factory.noisy = False
+            self.assertEqual(port.factory.noisy, False)
+
+    def test_nested(self) -> None:
+        """
+        A wrapping around another one leaves that one's alone.
+        """
+        policy = TerminationPolicy(lingerTime=1)
+        inner = TerminatingFactory(Apps(), policy)
+        outer = TerminatingFactory(inner, TerminationPolicy(lingerTime=2))
+        self.assertIs(inner.policy, policy)
+        self.assertIsNot(outer.protocols, inner.protocols)
+
+
 class HandleTests(ReactorBuilder):
     """
     Somebody takes the socket away.  Twisted's reactors log errors then, bare or

@@ -10,7 +10,7 @@ mypy, objects to each class that knows its own better.
 
 from __future__ import annotations
 
-from typing import Optional
+from typing import Optional, cast
 
 from twisted.application.service import Application
 from twisted.internet import ssl
@@ -127,6 +127,18 @@ class Job(TerminationMixin, Protocol):
         self.transport.abortConnection()
         self.transport.terminate(10).addCallback(self.terminated)
         return self.transport.whenTerminated()
+
+
+class Plain(Protocol):
+    """
+    One that a wrapped factory or endpoint serves.
+    """
+
+    def dataReceived(self, data: bytes) -> None:
+        transport = cast(TerminatingTransport, self.transport)
+        transport.terminate(10).addCallback(self.ended)
+
+    def ended(self, report: Termination) -> None: ...
 
 
 class Strings(TerminationMixin, Int32StringReceiver):

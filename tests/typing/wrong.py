@@ -7,9 +7,11 @@ Mistakes.  Each has to be an error: a comment that has nothing to ignore is one.
 
 from __future__ import annotations
 
+from typing import cast
+
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint
-from twisted.internet.protocol import Factory
+from twisted.internet.protocol import Factory, Protocol
 from twisted.protocols.basic import LineReceiver
 from twisted.web.resource import Resource
 
@@ -18,6 +20,7 @@ from twisted_term import (
     TerminatingClientEndpoint,
     TerminatingFactory,
     TerminatingServerEndpoint,
+    TerminatingTransport,
     TerminationMixin,
     TerminationPolicy,
 )
@@ -39,6 +42,12 @@ class Wrong(TerminationMixin, LineReceiver):
         self.transport.policy = {"lingerTime": 1}  # type: ignore[assignment]
 
     def wants(self, text: str) -> None: ...
+
+
+class Plain(Protocol):
+    def dataReceived(self, data: bytes) -> None:
+        transport = cast(TerminatingTransport, self.transport)
+        transport.termnate(10)  # type: ignore[attr-defined]
 
 
 def wrong(

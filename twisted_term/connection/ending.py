@@ -292,8 +292,8 @@ class Ending:
             limits = [limit for _, limit, _ in self._limits()]
             pause = min([self._pause, *(limit / _LOOKS for limit in limits)])
         else:
-            # With nothing owed, only what arrives can make a difference, and
-            # that puts the end off.
+            # Everything is acknowledged, so only bytes that arrive can change
+            # anything, and they put the end off.
             pause = _LONGEST
         # The last look but one is at half of the time: see _SLACK.
         self._wait(min(pause, left / 2 if left > _FIRST else left))
@@ -331,7 +331,7 @@ class Ending:
         return [(self._progress, policy.workTimeout, Input.FLUSH_EXPIRED)]
 
     def _halfClosed(self, policy: Any) -> list[Any]:
-        # Where reading is paused the silence is the application's own.
+        # While the application has paused reading, nothing can arrive.
         paused = self._connection.readPaused
         limit = policy.workTimeout if paused else policy.halfCloseIdle
         since = max(self._arrival, self._settled)

@@ -61,7 +61,7 @@ class Discarding:
         self._connection.discarded(len(data))
 
     def fileDescriptorReceived(self, descriptor: int) -> None:
-        # Whoever is given one has to close it (IFileDescriptorReceiver).
+        # The receiver of a descriptor must close it (IFileDescriptorReceiver).
         os.close(descriptor)
 
 
@@ -106,7 +106,7 @@ class Gate(StandIn):
 
     # A property over C functions: reads go to whoever receives them now
     # without a Python frame, and see a replaced method of the application.
-    # Who replaces the method here means that one, too.
+    # Code that replaces the method here means the application's method, too.
     dataReceived: Any = property(
         attrgetter("receiver.dataReceived"),
         lambda self, method: setattr(self._subject, "dataReceived", method),

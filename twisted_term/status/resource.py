@@ -20,13 +20,14 @@ from urllib.parse import quote
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.resource import Resource
+from twisted.web.server import Site
 
-from ..web import ReadinessResource
 from . import page
 from .events import Events
 from .hosts import Hosts
 from .leaf import Leaf
 from .monitor import Monitor
+from .site import ReadinessResource
 
 _NEEDS = "/metrics needs prometheus_client: pip install 'twisted_term[metrics]'"
 
@@ -100,6 +101,15 @@ class _Page(Leaf):
         return page.page(self._monitor, self._ready())
 
 
+def statusSite(monitor: Monitor, hosts: Iterable[str]) -> Site:
+    """
+    A quiet web server for nothing but the page.
+    """
+    site = Site(StatusResource(monitor, hosts=hosts))
+    site.noisy = False
+    return site
+
+
 class _Health(Leaf):
     def render_GET(self, request: Any) -> bytes:
         return self.say(request, 200, "healthy")
@@ -121,4 +131,4 @@ class _Metrics(Leaf):
         return body
 
 
-__all__ = ["StatusResource"]
+__all__ = ["StatusResource", "statusSite"]

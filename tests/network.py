@@ -78,7 +78,7 @@ class Direction:
         return "overtaking" if reorder < weather.reorder else "in turn"
 
 
-class Wire:
+class Link:
     """
     The wire; it is gone, and its namespaces with it, when the test ends.
 
@@ -227,4 +227,4 @@ class Wire:
                     heapq.heappush(ways, (due, next(numbers), direction.sink, packet))
 
 
-__all__ = ["CLIENT", "SERVER", "Direction", "Weather", "Wire"]
+__all__ = ["CLIENT", "SERVER", "Direction", "Link", "Weather"]
