@@ -264,15 +264,17 @@ def _start(
         os._exit(status)
 
 
-def survivors(module: str, jobs: int) -> tuple[int, list[Mutant]]:
+def survivors(module: str, made: Counter[str]) -> Iterator[Mutant]:
     """
-    @return: how many mutants there are, and those that no test sees.
+    The mutants that no test sees.
+
+    @param made: counts all of them, by module.
     @raise RuntimeError: if the tests fail without a mutant.
     """
     names = dict.fromkeys((*_TESTS[module], *_FOR_ALL))
     tests = [f"tests.{name}" for name in names]
     running: dict[int, Mutant] = {}
-    made, survived = 0, []
+    jobs = os.cpu_count() or 1
     with tempfile.TemporaryDirectory() as folder:
         begin = time.monotonic()
         _, status = os.waitpid(_start(None, tests, f"{folder}/none", 600.0), 0)
@@ -285,12 +287,11 @@ def survivors(module: str, jobs: int) -> tuple[int, list[Mutant]]:
                 pid, status = os.wait()
                 ended = running.pop(pid)
                 if not status:
-                    survived.append(ended)
+                    yield ended
             if mutant is not None:
-                made += 1
-                pid = _start(mutant, tests, f"{folder}/{made}", limit)
+                made[module] += 1
+                pid = _start(mutant, tests, f"{folder}/{made[module]}", limit)
                 running[pid] = mutant
-    return made, sorted(survived, key=lambda mutant: mutant.line)
 
 
 def main(wanted: list[str]) -> int:
@@ -314,15 +315,14 @@ def main(wanted: list[str]) -> int:
     unused = {key for key in EXPLAINED if key[0] in names}
     unexplained = 0
     for module in modules:
-        made[module], survived = survivors(module, os.cpu_count() or 1)
-        lived[module] = len(survived)
-        for mutant in survived:
+        for mutant in survivors(module, made):
+            lived[module] += 1
             reason = EXPLAINED.get(mutant.key)
             unused.discard(mutant.key)
             unexplained += reason is None
             print(f"{module}:{mutant.line}: {mutant.operator}")
             print(f"  - {mutant.before}\n  + {mutant.after}\n  {reason or 'why?'}")
-            sys.stdout.flush()
+            sys.stdout.flush()  # which a mutant would do again
     for module in made:
         killed = made[module] - lived[module]
         share = 100 * killed / made[module]
