@@ -20,8 +20,8 @@ from twisted_term.connection.ending import Ending
 from twisted_term.connection.sweep import sweepOf
 from twisted_term.interfaces import IConversation
 
-from . import test_transport
-from .test_transport import Application, HalfCloseable, TransportTestCase
+from . import doubles
+from .doubles import Application, HalfCloseable, TransportTestCase
 
 
 class Probed(Application):
@@ -70,7 +70,7 @@ class Later(Clock):
 
 class EndingTestCase(TransportTestCase):
     def setUp(self) -> None:
-        self.patch(test_transport, "Clock", Later)
+        self.patch(doubles, "Clock", Later)
 
     def stop(self) -> None:
         """
