@@ -12,7 +12,8 @@ place of the file: no file is touched, and mutants run side by side.
 
 What is changed in annotations alone is no mutant, since nothing evaluates them.  A
 mutant that survives is printed with its line.  Where no test can tell it from
-the original, L{EXPLAINED} has the reason; for any other the exit status is 1.
+the original, L{EXPLAINED} has the reason; for any other the exit status is 1, and so it
+is for a reason whose mutant is killed, or is gone.
 """
 
 from __future__ import annotations
@@ -231,7 +232,8 @@ def _trial(mutant: Optional[Mutant], tests: list[str], folder: str) -> None:
     """
     In a process of its own: run the tests, and exit.
     """
-    output = os.open(os.path.join(folder, "output"), os.O_CREAT | os.O_WRONLY)
+    os.mkdir(folder)
+    output = os.open(f"{folder}/output", os.O_CREAT | os.O_WRONLY)
     os.dup2(output, 1)
     os.dup2(output, 2)
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
@@ -241,8 +243,11 @@ def _trial(mutant: Optional[Mutant], tests: list[str], folder: str) -> None:
     runpy.run_module("twisted.trial.__main__", run_name="__main__")
 
 
-def _start(mutant: Optional[Mutant], tests: list[str], seconds: float) -> int:
+def _start(
+    mutant: Optional[Mutant], tests: list[str], folder: str, seconds: float
+) -> int:
     """
+    @param folder: where it writes; it makes that.
     @param seconds: after which it is ended.
     @return: the process's id.
     """
@@ -252,47 +257,41 @@ def _start(mutant: Optional[Mutant], tests: list[str], seconds: float) -> int:
     status = 1
     try:
         signal.setitimer(signal.ITIMER_REAL, seconds)  # SIGALRM ends the process
-        with tempfile.TemporaryDirectory() as folder:
-            _trial(mutant, tests, folder)
+        _trial(mutant, tests, folder)
     except SystemExit as end:
         status = int(bool(end.code))
     finally:
         os._exit(status)
 
 
-def survivors(module: str, jobs: int) -> tuple[int, list[Mutant]]:
+def survivors(module: str, made: Counter[str]) -> Iterator[Mutant]:
     """
-    @return: how many mutants there are, and those that no test sees.
+    The mutants that no test sees.
+
+    @param made: counts all of them, by module.
     @raise RuntimeError: if the tests fail without a mutant.
     """
     names = dict.fromkeys((*_TESTS[module], *_FOR_ALL))
     tests = [f"tests.{name}" for name in names]
-    begin = time.monotonic()
-    _, status = os.waitpid(_start(None, tests, 600.0), 0)
-    if status:
-        raise RuntimeError(f"the tests of {module} fail without a mutant")
-    limit = (time.monotonic() - begin) * _TIMES + _SECONDS
     running: dict[int, Mutant] = {}
-    made, survived = 0, []
-    for mutant in chain(mutants(module), repeat(None, jobs)):
-        if running and (mutant is None or len(running) >= jobs):
-            pid, status = os.wait()
-            ended = running.pop(pid)
-            if not status:
-                survived.append(ended)
-                print(
-                    "S",
-                    ended.line,
-                    ended.operator,
-                    ended.before,
-                    "-->",
-                    ended.after,
-                    flush=True,
-                )
-        if mutant is not None:
-            made += 1
-            running[_start(mutant, tests, limit)] = mutant
-    return made, sorted(survived, key=lambda mutant: mutant.line)
+    jobs = os.cpu_count() or 1
+    with tempfile.TemporaryDirectory() as folder:
+        begin = time.monotonic()
+        _, status = os.waitpid(_start(None, tests, f"{folder}/none", 600.0), 0)
+        if status:
+            print(Path(folder, "none", "output").read_text("utf-8"))
+            raise RuntimeError(f"the tests of {module} fail without a mutant")
+        limit = (time.monotonic() - begin) * _TIMES + _SECONDS
+        for mutant in chain(mutants(module), repeat(None, jobs)):
+            if running and (mutant is None or len(running) >= jobs):
+                pid, status = os.wait()
+                ended = running.pop(pid)
+                if not status:
+                    yield ended
+            if mutant is not None:
+                made[module] += 1
+                pid = _start(mutant, tests, f"{folder}/{made[module]}", limit)
+                running[pid] = mutant
 
 
 def main(wanted: list[str]) -> int:
@@ -309,22 +308,32 @@ def main(wanted: list[str]) -> int:
     for name in _PRELOADED:
         import_module(name)
 
-    made, lived, unexplained = Counter[str](), Counter[str](), 0
-    for module in wanted or list(_TESTS):
-        made[module], survived = survivors(module, os.cpu_count() or 1)
-        lived[module] = len(survived)
-        for mutant in survived:
+    made: Counter[str] = Counter()
+    lived: Counter[str] = Counter()
+    modules = wanted or list(_TESTS)
+    names = {module.rpartition(".")[2] for module in modules}
+    unused = {key for key in EXPLAINED if key[0] in names}
+    unexplained = 0
+    for module in modules:
+        for mutant in survivors(module, made):
+            lived[module] += 1
             reason = EXPLAINED.get(mutant.key)
+            unused.discard(mutant.key)
             unexplained += reason is None
             print(f"{module}:{mutant.line}: {mutant.operator}")
             print(f"  - {mutant.before}\n  + {mutant.after}\n  {reason or 'why?'}")
-            sys.stdout.flush()
+            sys.stdout.flush()  # which a mutant would do again
     for module in made:
         killed = made[module] - lived[module]
         share = 100 * killed / made[module]
         print(f"{module}: {killed} of {made[module]} mutants killed, {share:.1f} %")
+    total = sum(made.values())
+    killed = total - sum(lived.values())
+    print(f"in all: {killed} of {total}, {100 * killed / total:.1f} %")
     print(f"{unexplained} survivors without a reason")
-    return int(bool(unexplained))
+    for name, before, after in sorted(unused):
+        print(f"a reason, and no survivor: {name}: {before} -> {after}")
+    return int(bool(unexplained or unused))
 
 
 if __name__ == "__main__":

@@ -342,7 +342,7 @@ class LookTests(EndingTestCase):
         self.connect()
         self.transport.loseWriteConnection()
         self.below.writeConnectionLost()
-        self.advance(30)
+        self.advance(28)  # between two looks
         self.below.dataReceived(b"more")
         self.advance(1)
         self.transport.loseConnection()
@@ -350,6 +350,23 @@ class LookTests(EndingTestCase):
         self.assertIs(self.transport.state, State.LINGERING)
         self.advance(0.875)
         self.assertIs(self.end().outcome, Outcome.LINGER_EXPIRED)
+
+    def test_steps(self) -> None:
+        """
+        A step of the clock counts for a quarter more than the pause in which it
+        comes, before the first look and after it, and no more.
+        """
+        self.policy = TerminationPolicy(flushTimeout=1)
+        self.connect()
+        self.owe(1000)
+        self.transport.loseConnection()
+        self.clock.advance(3600)  # counts for 0.125 seconds
+        self.assertIs(self.transport.state, State.FLUSHING)
+        self.clock.advance(3600)  # for 0.15625
+        self.assertIs(self.transport.state, State.FLUSHING)
+        self.advance(1)
+        self.assertReset()
+        self.end()
 
     def test_tinyLimit(self) -> None:
         """

@@ -18,6 +18,7 @@ from twisted_term.connection.machine import (
     Output,
     State,
     diagram,
+    transitions,
 )
 
 from .support import once
@@ -158,6 +159,15 @@ class MachineTests(SynchronousTestCase):
                 if after not in reached:
                     reached.append(after)
         self.assertEqual(set(reached), set(Node))
+
+    def test_transitions(self) -> None:
+        """
+        Those that make a difference are all that do.
+        """
+        found = {(node, event): step for node, event, *step in transitions()}
+        for key, (after, outputs) in STEPS.items():
+            expected = None if (after, outputs) == (key[0], ()) else [after, outputs]
+            self.assertEqual(found.get(key), expected)
 
     def test_states(self) -> None:
         """
