@@ -134,6 +134,62 @@ class HTTP2Tests(ProbeTestCase):
         self.assertEqual((status, rounds["polite"]["verdict"]), (0, "clean"), rounds)
         self.assertEqual(rounds["polite"]["received"], 3)
 
+    def test_windowsBehindGoAway(self) -> None:
+        """
+        What comes before a GOAWAY, in the same piece, opens the windows again, so
+        that the rest of the answer can come.
+        """
+        needs("h2")
+        from h2.config import H2Configuration
+        from h2.connection import H2Connection
+
+        from twisted_term.probe.http2 import Connection
+
+        client = Deaf()
+        target = HTTP2Target("http://a/")
+        connection = Connection(cast(Any, client), target)
+        connection.ask("GET")
+        server = H2Connection(H2Configuration(client_side=False))
+        server.initiate_connection()
+        server.receive_data(client.more())
+        server.send_headers(1, [(":status", "200")])
+        while window := server.local_flow_control_window(1):
+            server.send_data(1, bytes(min(window, 1 << 14)))
+        # Not by the library, which would end all streams: RFC 9113, section 6.8.
+        goAway = b"\0\0\x08\x07\0\0\0\0\0" + b"\0\0\0\x01" + bytes(4)
+        client.listener(server.data_to_send() + goAway)
+        self.assertEqual((connection.goneAway, connection.last), (True, 1))
+        server.receive_data(client.more())
+        self.assertGreater(server.local_flow_control_window(1), 0)
+
+    def test_refused(self) -> None:
+        """
+        A stream behind the last one of a GOAWAY, and one that REFUSED_STREAM
+        ends, were not begun: nothing is lost.
+        """
+        needs("h2")
+        from h2.config import H2Configuration
+        from h2.connection import H2Connection
+
+        from twisted_term.probe.http2 import HTTP2Wire
+
+        for end in ("GOAWAY", "RST_STREAM"):
+            client = Deaf()
+            wire = HTTP2Wire(
+                cast(Any, client), mock.Mock(target=HTTP2Target("http://a/"))
+            )
+            wire.ask()
+            server = H2Connection(H2Configuration(client_side=False))
+            server.initiate_connection()
+            server.receive_data(client.more())
+            self.assertFalse(wire.refused or wire.over(1))
+            if end == "GOAWAY":
+                server.close_connection(last_stream_id=0)
+            else:
+                server.reset_stream(1, 7)
+            client.listener(server.data_to_send())
+            self.assertTrue(wire.refused and wire.over(1), end)
+
     def test_loses(self) -> None:
         """
         RST_STREAM in the midst of an announced answer.
