@@ -401,6 +401,8 @@ def _apache(place: Place) -> list[str]:
 
 
 def _lighttpd(place: Place) -> list[str]:
+    if place.tls and not Path("/usr/lib/lighttpd/mod_openssl.so").exists():
+        raise Missing("lighttpd-mod-openssl is not installed")
     tls = _LIGHTTPD_TLS.format(pem=place.pem) if place.tls else ""
     text = _LIGHTTPD.format(directory=place.directory, port=place.port) + tls
     return [path("lighttpd"), "-D", "-f", place.write("lighttpd.conf", text)]
