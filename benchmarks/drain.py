@@ -148,7 +148,11 @@ class Idle:
         """
         fin, rst, last = 0, 0, 0.0
         for client in self._clients:
-            words = client.communicate(timeout=_DRAIN)[0].split()[-3:]
+            assert client.stdin is not None and client.stdout is not None
+            client.stdin.close()
+            client.wait(_DRAIN)
+            # communicate() would not see what readline() has read ahead.
+            words = client.stdout.read().split()[-3:]
             fin, rst = fin + int(words[0]), rst + int(words[1])
             last = max(last, float(words[2]))
         return fin, rst, last

@@ -146,6 +146,24 @@ class Server:
         return status
 
 
+def rest(process: subprocess.Popen[str], seconds: float) -> str:
+    """
+    What a process still says, from where its output has been read to.  Its input is
+    closed, and it is killed if it takes longer than that.  C{communicate} would not
+    see what a C{readline} before it has read ahead.
+    """
+    assert process.stdin is not None and process.stdout is not None
+    overdue = threading.Timer(seconds, process.kill)
+    overdue.start()
+    try:
+        process.stdin.close()
+        said = process.stdout.read()
+        process.wait()
+    finally:
+        overdue.cancel()
+    return said
+
+
 def connect(port: int, request: bytes = b"", small: bool = False) -> socket.socket:
     client = socket.socket()
     client.settimeout(SECONDS)

@@ -15,25 +15,26 @@ from pathlib import Path
 from shutil import which
 from typing import Any
 
+from twisted.internet import reactor
+from twisted.internet.endpoints import clientFromString, serverFromString
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from twisted_term import DrainingService
-from twisted_term.drain.agent import AgentFactory, agentState
+from twisted_term import AgentFactory, DrainingService
+from twisted_term.drain.agent import agentState
 from twisted_term.testing import Peer, memoryPair
 
 from .processes import TWISTD, Server, connect, receiveAll
 from .support import SECONDS, once
 
 #: A line server that is asked about, and its agent.
-_PROGRAM = """
+_SERVICE = """
 from twisted.application.internet import StreamServerEndpointService
 from twisted.application.service import Application
 from twisted.internet import reactor
 from twisted.internet.endpoints import serverFromString
-from twisted_term import DrainingService
-from twisted_term.drain.agent import AgentFactory
+from twisted_term import AgentFactory, DrainingService
 from twisted_term.termserver.demo import DemoFactory
 
 application = Application("asked")
@@ -45,6 +46,23 @@ service = DrainingService(
 service.setServiceParent(application)
 StreamServerEndpointService(
     serverFromString(reactor, "tcp:{agent}:interface=127.0.0.1"), AgentFactory(service)
+).setServiceParent(application)
+"""
+#: The same with nothing but a string.
+_STRING = """
+from twisted.application.internet import StreamServerEndpointService
+from twisted.application.service import Application
+from twisted.internet import reactor
+from twisted.internet.endpoints import serverFromString
+from twisted_term.termserver.demo import DemoFactory
+
+application = Application("asked")
+StreamServerEndpointService(
+    serverFromString(
+        reactor,
+        "term:tcp:{port}:interface=127.0.0.1:readinessDelay=2:agent={agent}",
+    ),
+    DemoFactory(reactor),
 ).setServiceParent(application)
 """
 _CONFIGURATION = """
@@ -115,6 +133,24 @@ class AgentTests(SynchronousTestCase):
         error = self.assertRaises(TypeError, AgentFactory, "service")
         self.assertIn("'service': must be a DrainingService", str(error))
 
+    def test_wrongString(self) -> None:
+        """
+        The same for C{agent=}; and a client has none.
+        """
+        error = self.assertRaises(
+            ValueError, serverFromString, reactor, "term:tcp:0:agent=nonsense"
+        )
+        self.assertEqual(
+            str(error),
+            "agent='nonsense': must be a port of 127.0.0.1, such as 8024, or an"
+            " endpoint, such as tcp\\:8024\\:interface=10.0.0.1: 'nonsense': Unknown"
+            " endpoint type: 'nonsense'",
+        )
+        error = self.assertRaises(
+            ValueError, clientFromString, reactor, "term:tcp:h:1:agent=1"
+        )
+        self.assertEqual(str(error), "agent='1': a client is not watched")
+
     def test_service(self) -> None:
         """
         A L{DrainingService} can.
@@ -126,8 +162,22 @@ class AgentTests(SynchronousTestCase):
 @once
 class HAProxyTests(SynchronousTestCase):
     """
-    A real HAProxy, in TCP mode.
+    A real HAProxy, in TCP mode, with an L{AgentFactory}.
     """
+
+    def command(self) -> tuple[str, ...]:
+        """
+        Starts the server with the agent.
+        """
+        return self.program(_SERVICE)
+
+    def program(self, text: str) -> tuple[str, ...]:
+        """
+        The command of a program.
+        """
+        path = self.folder / "asked.py"
+        path.write_text(text.format(**self.ports))
+        return (*TWISTD, f"--python={path}")
 
     def setUp(self) -> None:
         """
@@ -144,7 +194,6 @@ class HAProxyTests(SynchronousTestCase):
         self.ports = {n: s.getsockname()[1] for n, s in zip(names, sockets)}
         for skt in sockets:
             skt.close()
-        (self.folder / "asked.py").write_text(_PROGRAM.format(**self.ports))
         configuration = self.folder / "haproxy.cfg"
         configuration.write_text(
             _CONFIGURATION.format(folder=self.folder, **self.ports)
@@ -167,7 +216,7 @@ class HAProxyTests(SynchronousTestCase):
         """
         The server with the agent.
         """
-        server = Server(self, (*TWISTD, f"--python={self.folder / 'asked.py'}"))
+        server = Server(self, self.command())
         server.wait("DemoFactory .*starting on")
         return server
 
@@ -233,3 +282,25 @@ class HAProxyTests(SynchronousTestCase):
         self.until("UP")
         self.ask(6)
         self.assertGreater(int(self.stat("stot")), 4)
+
+
+class StringTests(HAProxyTests):
+    """
+    The same with C{agent=} in an endpoint string, and no other code.
+    """
+
+    def command(self) -> tuple[str, ...]:
+        return self.program(_STRING)
+
+
+class TermserverTests(HAProxyTests):
+    """
+    The same with C{twistd termserver --agent}.
+    """
+
+    def command(self) -> tuple[str, ...]:
+        return (
+            *(*TWISTD, "termserver", "--readiness-delay=2"),
+            f"--listen=tcp:{self.ports['port']}:interface=127.0.0.1",
+            f"--agent={self.ports['agent']}",
+        )

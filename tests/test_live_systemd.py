@@ -15,6 +15,7 @@ from typing import Optional
 from twisted.trial.unittest import SynchronousTestCase
 
 from .booted import Booted
+from .processes import rest
 from .support import SECONDS, once
 
 _DEPLOY = Path(__file__).parents[1] / "docs" / "deploy"
@@ -135,7 +136,7 @@ class LiveTests(SynchronousTestCase):
             stdout=subprocess.PIPE,
             text=True,
         )
-        self.addCleanup(process.communicate)
+        self.addCleanup(process.__exit__, None, None, None)
         self.addCleanup(process.kill)
         assert process.stdout is not None
         self.assertEqual(process.stdout.readline(), "begun\n")
@@ -145,7 +146,7 @@ class LiveTests(SynchronousTestCase):
         """
         Wait for its end.
         """
-        return client.communicate(timeout=3 * SECONDS)[0].strip()
+        return rest(client, 3 * SECONDS).strip()
 
     def test_restarts(self) -> None:
         """

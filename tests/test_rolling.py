@@ -5,6 +5,7 @@ long ones.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -18,8 +19,11 @@ from .support import once
 
 _ROOT = Path(__file__).parents[1]
 _SECONDS = 110
-#: What is left out is tested on its own: what a WebSocket is told, and a GOAWAY.
-_CLIENTS = ("GET", "POST", "download", "upload")
+#: An older Twisted has no WebSocket.
+_HAS_WEBSOCKET = importlib.util.find_spec("twisted.web.websocket") is not None
+_CLIENTS = ("GET", "POST", "download", "upload", "HTTP2") + (
+    ("WebSocket",) if _HAS_WEBSOCKET else ()
+)
 
 
 @once
@@ -72,10 +76,15 @@ class RollingTests(SynchronousTestCase):
 
     def nothingFails(self, *row: str) -> None:
         """
-        Each client has its answers, and the processes end well.
+        Each client has its answers, and the processes end well.  A WebSocket is
+        told 1001, never sees 1006, and connects again.
         """
         found = self.perform(*row)
         self.assertEqual(found["failed"], {}, found)
+        if _HAS_WEBSOCKET:
+            # Wherever the two have been, they have seen one restart or both.
+            self.assertEqual(list(found["told"]), ["WebSocket 1001"], found)
+            self.assertGreaterEqual(found["told"]["WebSocket 1001"], 2, found)
         self.assertEqual(found["exits"], {"0": 2}, found)
         self.assertEqual(found["complaints"], {}, found)
 
@@ -102,6 +111,12 @@ class RollingTests(SynchronousTestCase):
         nginx tries another server when it cannot connect; no readiness is needed.
         """
         self.nothingFails("nginx, no keepalive", "SIGTERM", "term")
+
+    def test_nginxKeepAlive(self) -> None:
+        """
+        With kept connections it is: they learn that they are to end.
+        """
+        self.nothingFails("nginx", "SIGTERM", "string")
 
     def test_crossing(self) -> None:
         """

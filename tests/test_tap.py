@@ -201,6 +201,20 @@ class EndpointTests(TestCase):
             self.assertTrue(str(error).startswith(start), error)
             self.assertNotIn("\n", str(error))
 
+    def test_beside(self) -> None:
+        """
+        The same with what is served beside it.
+        """
+        for option, port in (("status", 8024), ("agent", 8025)):
+            parsed = options("--listen=tcp:0", f"--{option}=nonsense")
+            error = self.assertRaises(CannotListen, makeService, parsed)
+            self.assertEqual(
+                str(error),
+                f"twistd termserver: --{option} 'nonsense': must be an endpoint, such"
+                f" as tcp:{port}:interface=127.0.0.1: 'nonsense': Unknown endpoint"
+                " type: 'nonsense'",
+            )
+
     def test_inUse(self) -> None:
         """
         A port that is in use is named.

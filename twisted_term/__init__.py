@@ -32,6 +32,7 @@ Stopping a server:
   - L{DrainReport}: how a drain went.
   - L{IDrainable}: a factory that ends its connections itself.
   - L{IDrainListener}: a factory that is told when a drain begins.
+  - L{AgentFactory}: tells HAProxy that a drain has begun.
 
 Watching one:
 
@@ -49,6 +50,7 @@ from .connection.report import Initiator, Outcome, State, Termination
 from .connection.transport import TerminatingTransport
 from .connection.work import Hold
 from .connection.wrapping import TerminatingFactory, TerminationMixin
+from .drain.agent import AgentFactory
 from .drain.report import DrainReport
 from .drain.service import DrainingService
 from .endpoints import TerminatingClientEndpoint, TerminatingServerEndpoint
@@ -89,6 +91,7 @@ __all__ = [  # noqa: RUF022
     "DrainReport",
     "IDrainable",
     "IDrainListener",
+    "AgentFactory",
     "Monitor",
     "__version__",
 ]

@@ -4,8 +4,8 @@ Endpoint strings: C{term:} before any other description.
 The grammar is Twisted's own.  After C{term:} comes the inner description, and
 anywhere among its C{name=value} arguments the names of
 L{twisted_term.TerminationPolicy}, and for a server those of the drain,
-C{drainTimeout}, C{readinessDelay} and C{onSignal}, and of a status page, C{status}
-and C{statusHosts}:
+C{drainTimeout}, C{readinessDelay} and C{onSignal}, and of what is served beside it,
+C{status}, C{statusHosts} and C{agent}:
 C{term:tcp:8080:lingerTime=10}.  All else belongs to the inner endpoint, its
 escapes (C{\\:}, C{\\=}, C{\\\\}) included.
 """
@@ -55,9 +55,9 @@ _DRAIN: dict[str, Callable[[str, str], Any]] = {
     "readinessDelay": parseSeconds,
     "onSignal": _yesOrNo,
 }
-#: Those of a server's status page, see L{twisted_term.status.endpoint}.
-_STATUS = ("status", "statusHosts")
-_OPTIONS = (*policyOptions, *_DRAIN, *_STATUS)
+#: Those of what is served beside a server, see L{twisted_term.status.endpoint}.
+_BESIDE = ("status", "statusHosts", "agent")
+_OPTIONS = (*policyOptions, *_DRAIN, *_BESIDE)
 #: The modules of commands that are given endpoint strings.
 _COMMANDS = ("twisted.scripts.twistd", "twisted.application.twist._twist")
 #: The functions of Twisted that parse them.
@@ -216,19 +216,14 @@ class TermParser:
             for name, read in _DRAIN.items()
             if name in ours
         }
-        status = {name: ours.pop(name) for name in _STATUS if name in ours}
+        beside = {name: ours.pop(name) for name in _BESIDE if name in ours}
         policy = TerminationPolicy.fromStrings(**ours)
         endpoint = build(serverFromString, reactor, inner)
-        if "statusHosts" in status and "status" not in status:
-            hosts = status["statusHosts"]
-            raise ValueError(
-                f"statusHosts={hosts!r}: needs status, such as status=8024"
-            )
-        if status:
-            # The page needs a web server, which is loaded for who asks for it.
-            from .status.endpoint import WatchedServerEndpoint
+        if beside:
+            # Loaded for who asks for it.
+            from .status.endpoint import watched
 
-            endpoint = WatchedServerEndpoint(reactor, endpoint, inner, **status)
+            endpoint = watched(reactor, endpoint, inner, **beside)
         return TerminatingServerEndpoint(endpoint, policy, reactor=reactor, **drain)
 
     def parseStreamClient(
@@ -244,7 +239,7 @@ class TermParser:
     def _client(
         self, reactor: Any, inner: str, ours: dict[str, str]
     ) -> TerminatingClientEndpoint:
-        for names, done in ((_DRAIN, "drained"), (_STATUS, "watched")):
+        for names, done in ((_DRAIN, "drained"), (_BESIDE, "watched")):
             for name in names:
                 if name in ours:
                     raise ValueError(f"{name}={ours[name]!r}: a client is not {done}")

@@ -4,10 +4,13 @@ What stands before the processes.
 
 from __future__ import annotations
 
+import contextlib
+import csv
 import shutil
 import socket
 import subprocess
 import time
+from io import StringIO
 from pathlib import Path
 from typing import Any
 from unittest import SkipTest
@@ -17,6 +20,7 @@ from .restarts import Address, freePorts
 _HAPROXY = """
 global
  maxconn 500
+ stats socket {folder}/stats
 defaults
  mode http
  timeout connect 2s
@@ -91,6 +95,12 @@ class Direct:
     ) -> None:
         self.address = servers[0]
 
+    def settle(self) -> None:
+        """
+        Wait until it sends to each process again, as has to be done before the next
+        one is restarted.
+        """
+
 
 class Front:
     """
@@ -113,6 +123,7 @@ class Front:
         if command is None:
             raise SkipTest(f"needs {self.program}: apt-get install {self.package}")
         self.address = freePorts()
+        self._folder = folder
         configuration = folder / f"{self.program}.conf"
         configuration.write_text(self.configuration(folder, certificate, servers))
         process = subprocess.Popen(
@@ -133,7 +144,12 @@ class Front:
                     said = (folder / f"{self.program}.log").read_text()
                     raise RuntimeError(f"{self.program}: {said}") from None
                 time.sleep(0.05)
-        time.sleep(1)  # the first checks
+        self.settle()
+
+    def settle(self) -> None:
+        """
+        See L{Direct.settle}.
+        """
 
     def options(self, folder: Path, configuration: Path) -> list[str]:
         raise NotImplementedError
@@ -151,6 +167,24 @@ class HAProxy(Front):
 
     package = program = "haproxy"
 
+    def settle(self) -> None:
+        deadline = time.monotonic() + 20
+        states = []
+        while not states or set(states) - {"UP", "no check"}:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"haproxy: {states}")
+            time.sleep(0.05)
+            with contextlib.suppress(OSError):  # it starts
+                states = self._states()
+
+    def _states(self) -> list[str]:
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(5)
+            client.connect(str(self._folder / "stats"))
+            client.sendall(b"show stat -1 4 -1\n")  # of all servers
+            text = client.makefile().read()
+        return [row["status"] for row in csv.DictReader(StringIO(text.lstrip("# ")))]
+
     def options(self, folder: Path, configuration: Path) -> list[str]:
         return ["-db", "-f", str(configuration)]
 
@@ -162,6 +196,7 @@ class HAProxy(Front):
         # Where all share one address, the answer would be that of any of them.
         check = " default-server check inter 200ms fall 2 rise 1"
         return _HAPROXY.format(
+            folder=folder,
             check=check if len(servers) > 1 else "",
             **self.address._asdict(),
             certificate=certificate,

@@ -42,9 +42,9 @@ def agentState(served: Served) -> bytes:
     more.  C{drain} is an order of the administrator's to HAProxy, that is, it is
     in force until C{ready} comes from the next process.
     """
-    if not served.draining:
-        return b"up ready" if served.ports else b"stopped"
-    return b"drain" if served.ports else b"stopped"
+    if not served.ports:
+        return b"stopped"
+    return b"drain" if served.draining else b"up ready"
 
 
 class Agent(TerminationMixin, Protocol):
@@ -72,6 +72,8 @@ class AgentFactory(Factory):
     L{twisted_term.DrainingService} that has C{onSignal=False}::
 
         server s1 10.0.0.1:8023 check agent-check agent-port 8025 agent-inter 1s
+
+    C{agent=8025} in an endpoint string does all of that.
     """
 
     protocol = Agent

@@ -347,7 +347,6 @@ class Drainer:
         for call in self._calls:
             if call.active():
                 call.cancel()
-        self._calls = []
 
     def _tick(self) -> None:
         """

@@ -1,71 +1,96 @@
 """
-A status page for any server behind C{term:}: C{term:tcp:8080:status=8024}.
+What is served beside any server behind C{term:}: a status page, and an agent for
+HAProxy.  C{term:tcp:8080:status=8024:agent=8025}.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Optional
 
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 from twisted.python.failure import Failure
-from twisted.web.server import Site
 from zope.interface import implementer
 
 from ..connection.wrapping import TerminatingFactory
+from ..drain.agent import AgentFactory
 from ..drain.drainer import LiveFactory
 from ..drain.port import CarefulPort
 from .monitor import Monitor
-from .resource import StatusResource
 
-#: A browser may keep an idle connection open long after our FIN.  The page must
-#: show the drain of the watched port until that is over.
+#: A browser may keep an idle connection open long after our FIN.  The page, and the
+#: agent, must show the drain of the watched port until that is over.
 _OPTIONS = "lingerIdle=1:drainTimeout=2:onSignal=no"
+
+
+def onLoopback(where: str) -> str:
+    """
+    The string of an endpoint, of one or of a port of 127.0.0.1.
+    """
+    return f"tcp:{where}:interface=127.0.0.1" if where.isdecimal() else where
 
 
 @implementer(IStreamServerEndpoint)
 class WatchedServerEndpoint:
     """
     Stands inside of a L{twisted_term.TerminatingServerEndpoint}, knows all
-    connections that come through it, and serves a L{StatusResource} about them
-    on another endpoint.  The page is there while the port listens or one of its
-    connections lives.
+    connections that come through it, and serves something about them on other
+    endpoints.  That is there while the port listens or one of its connections
+    lives.
 
-    @ivar monitor: what the page shows.
+    @ivar monitor: what knows them.
     """
 
-    def __init__(
-        self, reactor: Any, endpoint: Any, name: str, status: str, statusHosts: str = ""
-    ) -> None:
+    def __init__(self, reactor: Any, endpoint: Any, name: str) -> None:
         """
         @param endpoint: what is watched.
         @param name: the name of the monitor.
-        @param status: where the page is: a port of 127.0.0.1, or the string of
-            an endpoint.
-        @param statusHosts: names with commas in between, see L{StatusResource}.
-        @raise ValueError: for a C{status} that is neither.
         """
+        self._reactor = reactor
         self._endpoint = endpoint
+        self._beside: list[tuple[Any, Any]] = []
+        self._ports: list[CarefulPort] = []
         self.monitor = Monitor(name=name)
-        hosts = [host for host in statusHosts.split(",") if host]
-        self._resource = StatusResource(self.monitor, hosts=hosts)
-        where = f"tcp:{status}:interface=127.0.0.1" if status.isdecimal() else status
+
+    @property
+    def draining(self) -> bool:
+        """
+        Has a drain begun?
+        """
+        return self.monitor.draining
+
+    @property
+    def ports(self) -> list[CarefulPort]:
+        """
+        The watched ports that listen.
+        """
+        return [port for port in self._ports if not port.stopping]
+
+    def serveBeside(self, option: str, where: str, factory: Any) -> None:
+        """
+        Serve C{factory} too; call it before it listens.
+
+        @param option: what the user calls it.
+        @param where: a port of 127.0.0.1, or the string of an endpoint.
+        @raise ValueError: for a C{where} that is neither.
+        """
         try:
-            self._status = serverFromString(reactor, f"term:{where}:{_OPTIONS}")
+            text = f"term:{onLoopback(where)}:{_OPTIONS}"
+            self._beside.append((serverFromString(self._reactor, text), factory))
         except Exception as error:
             problem = " ".join(str(error).split())
             raise ValueError(
-                f"status={status!r}: must be a port of 127.0.0.1, such as 8024, or an"
+                f"{option}={where!r}: must be a port of 127.0.0.1, such as 8024, or an"
                 f" endpoint, such as tcp\\:8024\\:interface=10.0.0.1: {problem}"
             ) from None
 
     def listen(self, factory: Any) -> Deferred[Any]:
         """
-        Listen, and then serve the page.
+        Listen, and then serve what is beside.
 
         @return: a Deferred of the watched port; it fails, and nothing listens,
-            if one of both cannot.
+            if one of them cannot.
         """
         self.monitor.servingBegins()
         live = _live(factory)
@@ -73,12 +98,16 @@ class WatchedServerEndpoint:
             draining = live.whenDraining()
             draining.addCallback(lambda ignored: self.monitor.drainBegins())
         listening: Deferred[Any] = self._endpoint.listen(self.monitor.wrap(factory))
+        for endpoint, about in self._beside:
+            listening.addCallback(self._serve, endpoint, about)
         return listening.addCallback(self._listens)
 
-    def _listens(self, port: Any) -> Deferred[Any]:
-        site = Site(self._resource)
-        site.noisy = False
+    def _listens(self, port: Any) -> Any:
+        if isinstance(port, CarefulPort):
+            self._ports = [*self.ports, port]
+        return port
 
+    def _serve(self, port: Any, endpoint: Any, about: Any) -> Deferred[Any]:
         def serves(page: Any) -> Any:
             # stdio: has a connection, and no port.
             if not IListeningPort.providedBy(port):
@@ -103,8 +132,42 @@ class WatchedServerEndpoint:
                     return stopped.addCallback(lambda ignored: failure)
             return failure
 
-        serving: Deferred[Any] = self._status.listen(site)
+        serving: Deferred[Any] = endpoint.listen(about)
         return serving.addCallbacks(serves, failed)
+
+
+def watched(
+    reactor: Any,
+    endpoint: Any,
+    name: str,
+    status: Optional[str] = None,
+    statusHosts: str = "",
+    agent: Optional[str] = None,
+) -> WatchedServerEndpoint:
+    """
+    What the options of an endpoint string make.
+
+    @param name: the name of the monitor.
+    @param status: where the status page is.
+    @param statusHosts: names with commas in between, see
+        L{twisted_term.status.resource.StatusResource}.
+    @param agent: where the L{AgentFactory} is.
+    @raise ValueError: for a wrong one.
+    """
+    made = WatchedServerEndpoint(reactor, endpoint, name)
+    if status is not None:
+        # twisted.web is loaded for who asks for it.
+        from .resource import statusSite
+
+        hosts = [host for host in statusHosts.split(",") if host]
+        made.serveBeside("status", status, statusSite(made.monitor, hosts))
+    elif statusHosts:
+        raise ValueError(
+            f"statusHosts={statusHosts!r}: needs status, such as status=8024"
+        )
+    if agent is not None:
+        made.serveBeside("agent", agent, AgentFactory(made))
+    return made
 
 
 def _live(factory: Any) -> Any:
@@ -119,4 +182,4 @@ def _live(factory: Any) -> Any:
     return None
 
 
-__all__ = ["WatchedServerEndpoint"]
+__all__ = ["WatchedServerEndpoint", "onLoopback", "watched"]

@@ -15,18 +15,24 @@ from twisted.python.usage import Options as BaseOptions
 from twisted.python.usage import UsageError
 from zope.interface import implementer
 
+from ..drain.agent import AgentFactory
 from ..drain.drainer import DRAIN_TIMEOUT
 from ..drain.service import DrainingService
 from ..policy import TerminationPolicy, parseLimit
+from ..status.endpoint import onLoopback
 from ..status.monitor import Monitor
 from ..strings import namesIn, parseSeconds
 from .demo import DemoFactory
 
 _DEFAULT_LISTEN = "tcp:8023:interface=127.0.0.1"
-_DEFAULT_STATUS = "tcp:8024:interface=127.0.0.1"
+# What is served beside it, where as an example.
+_BESIDE = {
+    "status": "tcp:8024:interface=127.0.0.1",
+    "agent": "tcp:8025:interface=127.0.0.1",
+}
 # A browser may keep an idle connection for long after our FIN.
-_STATUS_POLICY = {"lingerIdle": "1"}
-_STATUS_DRAIN = 2.0
+_BESIDE_POLICY = {"lingerIdle": "1"}
+_BESIDE_DRAIN = 2.0
 _POLICY = {
     "flush-timeout": (
         "flushTimeout",
@@ -118,7 +124,13 @@ class Options(BaseOptions):
             None,
             None,
             "Serve a status page and metrics on this endpoint, such as "
-            + _DEFAULT_STATUS,
+            f"{_BESIDE['status']}, or port of 127.0.0.1.",
+        ],
+        [
+            "agent",
+            None,
+            None,
+            "Answer HAProxy's agent-check on this endpoint, or port of 127.0.0.1.",
         ],
     ]
 
@@ -228,21 +240,29 @@ def endpoints(options: Options, reactor: Any) -> list[_Named]:
 
 def makeService(options: Options) -> Service:
     """
-    The demo's service, and the status page's if it is asked for.
+    The demo's service, with the status page and the agent if they are asked for.
 
     @raise CannotListen: for an endpoint that cannot be parsed.
     """
     from twisted.internet import reactor
 
     first, *others = endpoints(options, reactor)
-    factory: Any = DemoFactory(reactor)
-    status: Optional[_Named] = None
-    if options["status"] is not None:
-        status = _Named(
-            reactor, "status", options["status"], _STATUS_POLICY, _DEFAULT_STATUS
+    beside = {
+        option: _Named(
+            reactor, option, onLoopback(options[option]), _BESIDE_POLICY, example
         )
+        for option, example in _BESIDE.items()
+        if options[option] is not None
+    }
+    factory: Any = DemoFactory(reactor)
+    factories: dict[str, Any] = {}
+    if "status" in beside:
+        # The page needs a web server, which is loaded for who asks for it.
+        from ..status.resource import statusSite
+
         monitor = Monitor(name="termserver")
         factory = monitor.wrap(factory)
+        factories["status"] = statusSite(monitor, options["status-host"])
     timeout = parseLimit("drainTimeout", options["drain-timeout"])
     delay = parseSeconds("readinessDelay", options["readiness-delay"])
     service = DrainingService(
@@ -250,23 +270,17 @@ def makeService(options: Options) -> Service:
     )
     for endpoint in others:
         service.addEndpoint(endpoint, factory)
-    if status is None:
+    if not beside:
         return service
-    both = MultiService()
-    service.setServiceParent(both)
-    _statusService(status, monitor, options["status-host"]).setServiceParent(both)
-    return both
-
-
-def _statusService(
-    endpoint: _Named, monitor: Monitor, hosts: list[str]
-) -> DrainingService:
-    # It needs a web server, which is loaded for who asks for it.
-    from ..status.resource import statusSite
-
-    site = statusSite(monitor, hosts)
-    # It shows the drain until that is over.
-    return DrainingService(endpoint, site, drainTimeout=_STATUS_DRAIN, onSignal=False)
+    factories["agent"] = AgentFactory(service)
+    together = MultiService()
+    service.setServiceParent(together)
+    for option, endpoint in beside.items():
+        # It shows the drain until that is over.
+        DrainingService(
+            endpoint, factories[option], drainTimeout=_BESIDE_DRAIN, onSignal=False
+        ).setServiceParent(together)
+    return together
 
 
 __all__ = ["CannotListen", "Options", "endpoints", "makeService"]
