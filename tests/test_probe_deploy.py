@@ -142,7 +142,8 @@ class TwistedTests(DeployTestCase):
             self.assertEqual(fates["idle"], ["ended"] * 2)
             status, document, fates = self.tls("", *more)
             self.assertEqual(status, 1)
-            self.assertEqual(fates["download"], ["truncated"] * 2)
+            # It closes with FIN, and resets if something comes then.
+            self.assertLessEqual({*fates["download"]}, {"truncated", "reset"})
             self.assertNotIn("whole", fates["queue"])
 
     def test_termWebSocket(self) -> None:
