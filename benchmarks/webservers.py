@@ -3,10 +3,10 @@ Web servers, each as it comes, that serve the same file at C{/file}.
 
 What a POST to the file gets is each one's own way: nginx is told to answer with
 the file instead of a 405; those that run an application have one that answers any
-method with the file, and does not read the request's body; Apache and lighttpd
-read all of the body, and send the file; twisted.web reads all of it, and sends a
-405.  C{/socket} is a WebSocket that echoes, where there are WebSockets.  The proxies
-stand in front of aiohttp.
+method with the file, and does not read the request's body; Apache reads all of
+the body, and sends the file; lighttpd sends the file at once, and reads on;
+twisted.web reads all of it, and sends a 405.  C{/socket} is a WebSocket that
+echoes, where there are WebSockets.  The proxies stand in front of aiohttp.
 """
 
 from __future__ import annotations
@@ -401,6 +401,8 @@ def _apache(place: Place) -> list[str]:
 
 
 def _lighttpd(place: Place) -> list[str]:
+    if place.tls and not Path("/usr/lib/lighttpd/mod_openssl.so").exists():
+        raise Missing("lighttpd-mod-openssl is not installed")
     tls = _LIGHTTPD_TLS.format(pem=place.pem) if place.tls else ""
     text = _LIGHTTPD.format(directory=place.directory, port=place.port) + tls
     return [path("lighttpd"), "-D", "-f", place.write("lighttpd.conf", text)]

@@ -6,6 +6,7 @@ command, run in this process.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import json
 import os
@@ -13,7 +14,10 @@ import socket
 import struct
 import sys
 import threading
+from functools import cache
+from pathlib import Path
 from typing import Any, Callable, Optional
+from unittest import mock
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -25,6 +29,16 @@ SIZE = 3_000_000
 BODY = os.urandom(SIZE)
 HEADER = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n"
 RESET = struct.pack("ii", 1, 0)
+_BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+
+
+@cache
+def benchmark() -> Any:
+    """
+    The module that makes the table of servers, and knows them.
+    """
+    with mock.patch.object(sys, "path", [str(_BENCHMARKS), *sys.path]):
+        return importlib.import_module("probe_servers")
 
 
 class Scripted:

@@ -18,7 +18,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from .certificates import needs
+from .certificates import certificateFile, needs
 from .probing import (
     BODY,
     HEADER,
@@ -117,9 +117,39 @@ class TwistedTests(DeployTestCase):
             self.assertEqual(fates[name], ["whole"] * 2, name)
         self.assertEqual(fates["idle"], ["ended"] * 2)
 
+    def tls(self, prefix: str, *arguments: str) -> tuple[int, Any, dict[str, Any]]:
+        """
+        The same over TLS.
+        """
+        pem, port = certificateFile(self), freePort()
+        files = f"privateKey={pem}:certKey={pem}"
+        listen = f"{prefix}ssl:{port}:interface=127.0.0.1:{files}"
+        command = (*TWISTD, "web", "--path", self.folder(6 * BODY), "--listen", listen)
+        url = f"https://localhost:{port}/file"
+        return self.deploy(url, f"--ca={pem}", *arguments, "--", *command)
+
+    def test_tls(self) -> None:
+        """
+        Over TLS, and over HTTP/2, bare loses, and behind C{term:} nothing is lost.
+        Who waits in the accept queue has not even begun with TLS.
+        """
+        needs("h2", "priority")
+        for more in ((), ("--http2",)):
+            status, document, fates = self.tls("term:", *more)
+            self.assertEqual((status, document["lost"]), (0, 0), document)
+            for name in ("download", "upload", "next", "queue"):
+                self.assertEqual(fates[name], ["whole"] * 2, name)
+            self.assertEqual(fates["idle"], ["ended"] * 2)
+            status, document, fates = self.tls("", *more)
+            self.assertEqual(status, 1)
+            # It closes with FIN, and resets if something comes then.
+            self.assertLessEqual({*fates["download"]}, {"truncated", "reset"})
+            self.assertNotIn("whole", fates["queue"])
+
     def test_termWebSocket(self) -> None:
         """
-        A WebSocket of Daphne, behind C{term:}, gets its Close frame.
+        A WebSocket of Daphne, behind C{term:}, gets its Close frame, beside all
+        others, and alone.
         """
         needs("daphne", "wsproto")
         folder, port = self.folder(), freePort()
@@ -130,11 +160,15 @@ class TwistedTests(DeployTestCase):
             "from daphne.cli import CommandLineInterface as c; c.entrypoint()"
         )
         command = (sys.executable, "-c", run, "-v0", "-e", listen, "echo:application")
-        status, document, fates = self.deploy(
-            f"http://127.0.0.1:{port}/", "--websocket=/socket", "--", *command
-        )
-        self.assertEqual(fates["websocket"], ["ended"] * 2)
-        self.assertEqual((status, document["lost"]), (0, 0), document)
+        where = f"127.0.0.1:{port}"
+        for arguments, sorts in (
+            ([f"http://{where}/", "--websocket=/socket"], {"websocket", *_SORTS}),
+            ([f"ws://{where}/socket"], {"websocket"}),
+        ):
+            status, document, fates = self.deploy(*arguments, "--", *command)
+            self.assertEqual({*fates}, sorts)
+            self.assertEqual(fates["websocket"], ["ended"] * 2)
+            self.assertEqual((status, document["lost"]), (0, 0), document)
 
     def test_pid(self) -> None:
         """
@@ -328,7 +362,11 @@ class OptionTests(DeployTestCase):
                     'argument --reload: "\'": must be a command: No closing quotation',
                 ),
                 (
-                    ["ws://a/", "--", "x"],
+                    ["ws://a/", "--http2", "--", "x"],
+                    "--http2 True: is for HTTP/2",
+                ),
+                (
+                    [url, "--through=ws://a/", "--", "x"],
                     "'ws://a/': the scheme must be http or https here",
                 ),
                 (

@@ -69,11 +69,21 @@ class Probe(Generic[T]):
         self.reference: Optional[Reference] = None
         self._polite: Callable[[Any], Played]
 
+    def reach(self, buffer: Optional[int] = None) -> Client:
+        """
+        Connect, and begin no TLS yet.
+
+        @raise OSError: if it cannot.
+        """
+        return Client(self.address, self.limits, buffer, self.watched)
+
     def connect(self, buffer: Optional[int] = None) -> Client:
         """
         @raise OSError: if it cannot.
         """
-        return Client(self.address, self.limits, buffer, self.watched)
+        client = self.reach(buffer)
+        client.open()
+        return client
 
     def learn(self, polite: Callable[[Any], Played]) -> None:
         """

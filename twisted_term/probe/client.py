@@ -158,19 +158,31 @@ class Client:
             if watched:
                 self.timeline.watch = self._sides.describe
             self.timeline.add("connected")
-            self._channel = self._open(address.tls)
             self._socket.setblocking(False)
         except BaseException:
             self._socket.close()
             raise
+        self._channel: Channel = PlainChannel(self._socket)
+        self._tls = address.tls
 
-    def _open(self, tls: Optional[TLS]) -> Channel:
-        if tls is None:
-            return PlainChannel(self._socket)
-        channel = TLSChannel(self._socket, tls)
+    def open(self) -> None:
+        """
+        Begin TLS, if there is to be TLS.
+
+        @raise OSError: if the handshake fails; the client is closed then.
+        """
+        if self._tls is None:
+            return
+        self._socket.settimeout(self._limits.patience)
+        try:
+            channel = TLSChannel(self._socket, self._tls)
+        except BaseException:
+            self._socket.close()
+            raise
+        self._socket.setblocking(False)
+        self._channel = channel
         self.protocol, self.version = channel.protocol, channel.version
         self.timeline.add("TLS handshake done")
-        return channel
 
     @property
     def over(self) -> bool:

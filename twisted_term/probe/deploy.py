@@ -17,18 +17,20 @@ from argparse import (
 )
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Callable, NamedTuple, Optional
+from functools import partial
+from typing import Any, Callable, NamedTuple, Optional, Union
 
 from . import http1
 from .answers import BadAnswer
 from .cases import Probe
 from .client import Limits
 from .loads import FLIGHTS, EventStream, Fate, Flight, Idle, Outcome, Socket, Through
-from .options import Parser, addConnection, connectTo, fail, number
+from .options import Parser, addConnection, connectTo, fail, number, only
 from .output import say
 from .progress import Progress
+from .protocols import casesOf
 from .stopping import CommandStop, ProcessStop, ReloadStop, Stop
-from .targets import HTTPTarget
+from .targets import HTTP2Target, HTTPTarget, Target, WebSocketTarget
 
 #: Clients that ask a balancer, and seconds until and behind the reload.
 _BALANCED, _AROUND = 4, 1.0
@@ -39,6 +41,9 @@ says what became of each client.
   term-probe deploy http://host:port/path -- COMMAND ...   starts and stops it
   term-probe deploy http://host:port/path --pid PID        stops what runs
   term-probe deploy http://host:port/path --reload COMMAND reloads what runs
+
+https: does that over TLS, --http2 over HTTP/2, and ws: or wss: has WebSockets
+open, and nothing else.
 
 While the server is told, it stands still (SIGSTOP), so that what has to come
 right before the signal does so; with --reload that needs --pid as well.  Exit
@@ -93,24 +98,24 @@ class Deploy:
     """
 
     def __init__(self, given: Namespace) -> None:
-        self.target = HTTPTarget(given.target, given.method, given.header)
-        self.sorts = [self._sort(flight) for flight in FLIGHTS]
+        self.target: Union[HTTPTarget, HTTP2Target, WebSocketTarget] = _target(given)
+        self._beside = HTTPTarget(self.target.httpURL, "GET", given.header)
+        self._streams: list[Callable[[Any], Flight]] = []
         if given.stream is not None:
-            self.target.at(given.stream)
-            self.sorts.append(lambda site: EventStream(site, given.stream))
-        if given.websocket is not None:
-            self.target.at(given.websocket)
-            self.sorts.append(lambda site: Socket(site, given.websocket))
+            self._beside.at(given.stream)
+            self._streams.append(partial(EventStream, path=given.stream))
+        sockets = [given.websocket] if given.websocket is not None else []
+        if isinstance(self.target, WebSocketTarget):
+            sockets.insert(0, self.target.path)
+        for path in sockets:
+            self._beside.at(path)
+            self._streams.append(partial(Socket, path=path))
         self._given = given
         self._balancer: Optional[Probe[HTTPTarget]] = None
         if given.through is not None:
             self._balancer = self._probe(HTTPTarget(given.through, "GET", given.header))
 
-    @staticmethod
-    def _sort(flight: type[Flight]) -> Callable[[Any], Flight]:
-        return flight
-
-    def _probe(self, target: HTTPTarget) -> Probe[HTTPTarget]:
+    def _probe(self, target: Any) -> Probe[Any]:
         """
         @raise OSError: if it cannot be connected to.
         """
@@ -129,11 +134,17 @@ class Deploy:
         with contextlib.ExitStack() as stack:
             tell("starting")
             stop = self._start(stack)
-            site = self._probe(self.target)
             tell("reference")
-            site.learn(http1.polite)
+            sorts: list[Callable[[], Flight]] = []
+            if not isinstance(self.target, WebSocketTarget):
+                site = self._probe(self.target)
+                site.learn(casesOf(self.target)[0].run)
+                sorts += [partial(flight, site) for flight in FLIGHTS]
+            if self._streams:
+                beside = self._probe(self._beside)
+                sorts += [partial(stream, beside) for stream in self._streams]
             tell("loading")
-            flights = self._ready(site, stack)
+            flights = self._ready(sorts, stack)
             balanced = stack.enter_context(self._throughBalancer())
             tell("stopping")
             with ThreadPoolExecutor(len(flights) + 1) as pool:
@@ -169,12 +180,12 @@ class Deploy:
         return stop
 
     def _ready(
-        self, site: Probe[HTTPTarget], stack: contextlib.ExitStack
+        self, sorts: Sequence[Callable[[], Flight]], stack: contextlib.ExitStack
     ) -> list[Flight]:
         flights = []
-        for sort in self.sorts:
+        for sort in sorts:
             for _ in range(self._given.connections):
-                flight = sort(site)
+                flight = sort()
                 stack.callback(flight.close)
                 flight.prepare()
                 if not isinstance(flight, Idle) or flight.kept:
@@ -217,12 +228,23 @@ def _finish(flight: Flight) -> Outcome:
     try:
         return flight.finish()
     except (OSError, BadAnswer) as error:
-        return Outcome(Fate.FAILED, True, 0.0, str(error))
+        reset = isinstance(error, ConnectionResetError)
+        fate = Fate.RESET if reset else Fate.FAILED
+        return Outcome(fate, True, 0.0, str(error))
     finally:
         flight.close()
 
 
-def _isTaken(target: HTTPTarget, given: Namespace) -> bool:
+def _target(given: Namespace) -> Union[HTTPTarget, HTTP2Target, WebSocketTarget]:
+    if given.target.startswith(("ws://", "wss://")):
+        target = WebSocketTarget(given.target, given.header)
+        only(given, target, http2=(False, "HTTP/2"), method=("GET", "HTTP/1.1"))
+        return target
+    kind = HTTP2Target if given.http2 else HTTPTarget
+    return kind(given.target, given.method, given.header)
+
+
+def _isTaken(target: Target, given: Namespace) -> bool:
     with contextlib.suppress(OSError):
         connectTo(target, given)
         return True
@@ -307,7 +329,8 @@ def _parse(arguments: Sequence[str]) -> Namespace:
         formatter_class=RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("target", help="http://host:port/path, or https:")
+    parser.add_argument("target", help="http://host:port/path, or https:, ws: or wss:")
+    parser.add_argument("--http2", action="store_true", help="speak HTTP/2")
     whole = "a whole number from 1 to {}"
     parser.add_argument(
         "--pid",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections import deque
+from collections.abc import Sequence
 from typing import Optional
 
 from h2.config import H2Configuration
@@ -35,6 +36,8 @@ _BLOCK = b"u" * (1 << 14)
 _FRAME = struct.Struct(">HBB")
 _HEAD = 9
 _SETTINGS = 4
+#: RFC 9113, section 6.8: a GOAWAY that is a warning.
+_ANY = 2**31 - 1
 #: No number in a header is longer.
 _DIGITS = 18
 
@@ -44,6 +47,7 @@ class Stream:
     One request and its answer.
 
     @ivar upload: bytes that are still to be sent.
+    @ivar held: of these, so many are not to be sent yet.
     @ivar ended: the answer is whole.
     @ivar code: of a RST_STREAM.
     """
@@ -52,6 +56,7 @@ class Stream:
         self.number = number
         self.method = method
         self.upload = upload
+        self.held = 0
         self.body = bytearray()
         self.status: Optional[int] = None
         self.expected: Optional[int] = None
@@ -80,6 +85,7 @@ class Connection:
     One connection of HTTP/2.
 
     @ivar goneAway: the server has sent GOAWAY.
+    @ivar last: the last stream that it will serve then.
     """
 
     def __init__(self, client: Client, target: HTTP2Target) -> None:
@@ -88,9 +94,11 @@ class Connection:
             raise BadAnswer("must speak HTTP/2, which ALPN has not chosen")
         self.client = client
         self.goneAway = False
+        self.last = _ANY
         self.streams: list[Stream] = []
         self._target = target
         self._received = bytearray()
+        self._outgoing = bytearray()
         self._greeted = False
         self._uploads: deque[Stream] = deque()
         self._wire = H2Connection(H2Configuration())
@@ -150,7 +158,10 @@ class Connection:
             stream = self._uploads.popleft()
             if self._upload(stream):
                 self._uploads.append(stream)
-        return self._wire.data_to_send()
+        self._outgoing += self._wire.data_to_send()
+        outgoing = bytes(self._outgoing)
+        self._outgoing.clear()
+        return outgoing
 
     def _upload(self, stream: Stream) -> bool:
         """
@@ -160,7 +171,8 @@ class Connection:
             return False
         try:
             window = self._wire.local_flow_control_window(stream.number)
-            most = min(window, self._wire.max_outbound_frame_size, stream.upload)
+            ready = stream.upload - stream.held
+            most = min(window, self._wire.max_outbound_frame_size, ready)
             piece = _BLOCK[:most]
             if piece:
                 stream.upload -= len(piece)
@@ -185,6 +197,8 @@ class Connection:
                 break
             frame = bytes(self._received[:size])
             del self._received[:size]
+            # At a GOAWAY the library forgets what is not sent yet, windows too.
+            self._outgoing += self._wire.data_to_send()
             try:
                 for event in self._wire.receive_data(frame):
                     self._happened(event)
@@ -194,6 +208,7 @@ class Connection:
     def _happened(self, event: object) -> None:
         if isinstance(event, ConnectionTerminated):
             self.goneAway = True
+            self.last = min(self.last, event.last_stream_id or 0)
             self._reopen()
             return
         number = getattr(event, "stream_id", None)
@@ -248,18 +263,87 @@ def _finish(connection: Connection, *judged: Stream) -> Played:
         client.halfClose()
         client.receive()
     client.close()
-    answers = [stream.answer for stream in judged]
+    return Played(client, _together(judged))
+
+
+def _together(streams: Sequence[Stream]) -> Answer:
+    """
+    All answers as one.
+    """
+    answers = [stream.answer for stream in streams]
     expected = [answer.expected for answer in answers if answer.expected is not None]
-    return Played(
-        client,
-        Answer(
-            b"".join(answer.body for answer in answers),
-            sum(expected) if len(expected) == len(answers) else None,
-            all(answer.complete for answer in answers),
-            answers[-1].status or answers[0].status,
-            len(answers),
-        ),
+    return Answer(
+        b"".join(answer.body for answer in answers),
+        sum(expected) if len(expected) == len(answers) else None,
+        all(answer.complete for answer in answers),
+        answers[-1].status or answers[0].status,
+        len(answers),
     )
+
+
+class HTTP2Wire:
+    """
+    What stays under way while a server is stopped; see C{Wire}.
+    """
+
+    def __init__(self, client: Client, probe: Web) -> None:
+        self._client = client
+        self._method = probe.target.method
+        self._connection = Connection(client, probe.target)
+
+    @property
+    def kept(self) -> bool:
+        """
+        See C{Wire}.
+        """
+        return not (self._client.over or self._connection.goneAway)
+
+    def ask(self, last: bool = False) -> None:
+        """
+        See C{Wire.ask}.
+        """
+        self._connection.ask(self._method)
+
+    def upload(self, size: int, first: int) -> None:
+        """
+        See C{Wire.upload}.
+        """
+        self._connection.ask("POST", size).held = size - first
+
+    def more(self, count: int) -> None:
+        """
+        See C{Wire.more}.
+        """
+        stream = self._connection.streams[-1]
+        stream.held = max(0, stream.held - count)
+
+    def over(self, count: int) -> bool:
+        """
+        See C{Wire.over}.
+        """
+        return _over(self._connection) or self.refused
+
+    def answer(self, count: int) -> Answer:
+        """
+        See C{Wire.answer}.
+        """
+        return _together(self._connection.streams)
+
+    @property
+    def cut(self) -> bool:
+        """
+        See C{Wire}.
+        """
+        return self._connection.streams[-1].code is not None
+
+    @property
+    def refused(self) -> bool:
+        """
+        See C{Wire}.
+        """
+        stream = self._connection.streams[-1]
+        unread = stream.number > self._connection.last
+        return unread or stream.code == ErrorCodes.REFUSED_STREAM
 
 
 def polite(probe: Web) -> Played:
@@ -371,4 +455,4 @@ CASES = (
 )
 
 
-__all__ = ["CASES", "polite"]
+__all__ = ["CASES", "HTTP2Wire", "polite"]

@@ -5,7 +5,6 @@ what becomes of each.
 
 from __future__ import annotations
 
-import socket
 import time
 from enum import Enum
 from typing import Any, Callable, NamedTuple, Optional
@@ -14,8 +13,9 @@ from .answers import Answer, BadAnswer, readHTTP
 from .cases import Probe
 from .client import Client
 from .targets import HTTPTarget, WebSocketTarget
+from .wires import Wire, wireOf
 
-Site = Probe[HTTPTarget]
+Site = Probe[Any]
 
 _SMALL = 1 << 16
 #: Seconds that a download, and an upload, takes from the stop on.
@@ -37,7 +37,8 @@ class Fate(Enum):
     UNANSWERED: FIN came and nothing else.
     RESET: RST came before the end of the answer.
     HANGS: nothing came while patience lasted.
-    REFUSED: it could not connect.
+    REFUSED: it could not connect, or the server says that it has not begun with
+    the request.
     """
 
     WHOLE = "whole"
@@ -80,6 +81,7 @@ class Flight:
     def __init__(self, site: Site) -> None:
         self.site = site
         self.client: Optional[Client] = None
+        self.wire: Wire
 
     def prepare(self) -> None:
         """
@@ -120,46 +122,42 @@ class Flight:
         self.client = self.site.connect(_SMALL)
         return self.client
 
+    def _opened(self) -> Client:
+        client = self._connected()
+        self.wire = wireOf(client, self.site)
+        return client
+
     def _whole(self, count: int) -> Callable[[], bool]:
         """
         Are so many answers whole?
         """
-        reference = self.site.reference
-        size = count * len(reference.answer.body) if reference else 0
-
-        def whole() -> bool:
-            data = self._data()
-            return len(data) >= size and bool(readHTTP(data, count).complete)
-
-        return whole
-
-    def _data(self) -> bytes:
-        assert self.client is not None
-        return bytes(self.client.data)
+        return lambda: self.wire.over(count)
 
     def _judge(self, count: int, since: float) -> Outcome:
         client = self.client
         assert client is not None
-        answer = readHTTP(self._data(), count, self.site.target.method)
+        answer = self.wire.answer(count)
         whole = answer.complete or (answer.complete is None and client.fin)
         due = count if whole else answer.due
         seconds = time.monotonic() - since
         if whole and due == answer.due:
             failed = (answer.status or 0) >= 500
             return Outcome(Fate.FAILED if failed else Fate.WHOLE, failed, seconds)
+        if self.wire.refused:
+            return Outcome(Fate.REFUSED, False, seconds, "not begun")
         fate = self._end(client, answer, count)
         size = len(answer.body)
         note = "" if answer.expected is None else f"{size} of {answer.expected} bytes"
         return Outcome(fate, True, seconds, note)
 
     def _end(self, client: Client, answer: Answer, count: int) -> Fate:
-        if client.reset:
+        if client.reset or self.wire.cut:
             return Fate.RESET
         if not client.fin:
             return Fate.HANGS
         reference = self.site.reference
         before = (count - 1) * len(reference.answer.body) if reference else 0
-        begun = len(answer.body) > before or (count == 1 and client.data)
+        begun = len(answer.body) > before or (count == 1 and answer.status)
         return Fate.TRUNCATED if begun else Fate.UNANSWERED
 
 
@@ -172,9 +170,13 @@ class Download(Flight):
     sentence = "downloads, and has the first of it"
 
     def prepare(self) -> None:
-        client = self._connected()
-        client.send(self.site.target.header(self.site.target.method))
-        client.receive(1, patience=self._readiness)
+        client = self._opened()
+        self.wire.ask()
+        wire = self.wire
+        client.receive(
+            until=lambda: bool(client.data and wire.answer(1).body) or wire.over(1),
+            patience=self._readiness,
+        )
 
     def finish(self) -> Outcome:
         client, since = self.client, time.monotonic()
@@ -194,26 +196,21 @@ class Upload(Flight):
     sentence = "uploads 2 MiB, and has sent half of it"
 
     def prepare(self) -> None:
-        client = self._connected()
-        header, _ = self.site.target.upload(_UPLOAD)
-        client.send(header + bytes(_UPLOAD // 2))
+        client = self._opened()
+        self.wire.upload(_UPLOAD, _UPLOAD // 2)
         client.push()
 
     def finish(self) -> Outcome:
         client, since = self.client, time.monotonic()
         assert client is not None
-        whole = self._answered
+        whole = self._whole(1)
         for _ in range(_PIECES):
             if client.over or whole():
                 break
-            client.send(bytes(_UPLOAD // 2 // _PIECES))
+            self.wire.more(_UPLOAD // 2 // _PIECES)
             client.receive(until=whole, patience=_SLOW / _PIECES)
         client.receive(until=whole)
         return self._judge(1, since)
-
-    def _answered(self) -> bool:
-        data = self._data()
-        return bool(data) and bool(readHTTP(data).complete)
 
 
 class Idle(Flight):
@@ -225,8 +222,8 @@ class Idle(Flight):
     sentence = "has had its answer, and keeps the connection"
 
     def prepare(self) -> None:
-        client = self._connected()
-        client.send(self.site.target.header(self.site.target.method))
+        client = self._opened()
+        self.wire.ask()
         client.receive(until=self._whole(1), patience=self._readiness)
 
     @property
@@ -234,7 +231,7 @@ class Idle(Flight):
         """
         The server keeps the connection, too.
         """
-        return self.client is not None and not self.client.over
+        return self.client is not None and self.wire.kept
 
     def finish(self) -> Outcome:
         client, since = self.client, time.monotonic()
@@ -256,7 +253,7 @@ class Between(Idle):
 
     def strike(self) -> None:
         if self.client is not None and self.kept:
-            self.client.send(self.site.target.header(self.site.target.method))
+            self.wire.ask()
             self.client.push()
 
     def finish(self) -> Outcome:
@@ -275,13 +272,21 @@ class Queued(Flight):
     sentence = "has connected and asked, and waits in the accept queue"
 
     def strike(self) -> None:
-        client = self._connected()
-        client.send(self.site.target.request)
+        self.client = self.site.reach(_SMALL)
+        if self.site.address.tls is None:
+            self._ask(self.client)
+
+    def _ask(self, client: Client) -> None:
+        self.wire = wireOf(client, self.site)
+        self.wire.ask(last=True)
         client.push()
 
     def finish(self) -> Outcome:
         client, since = self.client, time.monotonic()
         assert client is not None
+        if self.site.address.tls is not None:  # the server has to do its part
+            client.open()
+            self._ask(client)
         client.receive(until=self._whole(1))
         return self._judge(1, since)
 
@@ -297,10 +302,10 @@ class Late(Flight):
     def finish(self) -> Outcome:
         since = time.monotonic()
         try:
-            client = self._connected()
+            client = self._opened()
         except ConnectionRefusedError:
             return Outcome(Fate.REFUSED, False, time.monotonic() - since)
-        client.send(self.site.target.request)
+        self.wire.ask(last=True)
         client.receive(until=self._whole(1))
         return self._judge(1, since)
 
@@ -315,11 +320,11 @@ class EventStream(Flight):
 
     def __init__(self, site: Site, path: str) -> None:
         super().__init__(site)
-        self._request = site.target.at(path).header("GET")
+        self._target: HTTPTarget = site.target.at(path)
 
     def prepare(self) -> None:
-        client = self._connected()
-        client.send(self._request)
+        client = self._opened()
+        client.send(self._target.header("GET"))
         client.receive(until=lambda: b"\r\n\r\n" in client.data)
         status = readHTTP(bytes(client.data)).status
         if status != 200:
@@ -328,11 +333,8 @@ class EventStream(Flight):
     def finish(self) -> Outcome:
         client, since = self.client, time.monotonic()
         assert client is not None
-        client.receive(until=self._whole(0))
+        client.receive(until=lambda: client.data.endswith(b"0\r\n\r\n"))
         return self._judge(1, since)
-
-    def _whole(self, count: int) -> Callable[[], bool]:
-        return lambda: self._data().endswith(b"0\r\n\r\n")
 
 
 class Socket(Flight):
@@ -386,13 +388,17 @@ class Through(Flight):
         """
         since = time.monotonic()
         try:
-            client = self._connected()
-        except (ConnectionRefusedError, socket.timeout):
-            self.outcomes.append(Outcome(Fate.REFUSED, True, time.monotonic() - since))
-            return
-        client.send(self.site.target.request)
-        client.receive(until=self._whole(1))
-        self.outcomes.append(self._judge(1, since))
+            client = self._opened()
+            self.wire.ask(last=True)
+            client.receive(until=self._whole(1))
+            outcome = self._judge(1, since)
+        except OSError as error:
+            fate, seconds = Fate.REFUSED, time.monotonic() - since
+            outcome = Outcome(fate, True, seconds, str(error))
+        except BadAnswer as error:
+            fate, seconds = Fate.FAILED, time.monotonic() - since
+            outcome = Outcome(fate, True, seconds, str(error))
+        self.outcomes.append(outcome)
         self.close()
 
 

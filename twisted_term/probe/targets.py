@@ -158,6 +158,14 @@ class WebTarget:
         self.fields = tuple(fields)
 
     @property
+    def httpURL(self) -> str:
+        """
+        The same, without WebSocket.
+        """
+        scheme = {"ws": "http", "wss": "https"}.get(self.scheme, self.scheme)
+        return f"{scheme}://{self.authority}{self.path}"
+
+    @property
     def alpn(self) -> Optional[str]:
         """
         As in L{Target}.
