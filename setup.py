@@ -47,6 +47,7 @@ setup(
         "test": [
             "autobahn",
             "build",
+            "coverage[toml]>=7.10",
             "daphne",
             "docutils",
             "furo",
@@ -84,6 +85,7 @@ setup(
         "suites": ["django", "httpbin", "multipart", "treq", "werkzeug"],
         "lint": ["mypy", "mypy-zope", "pre-commit", "pyright[nodejs]", "ruff"],
         "matrix": ["nox"],
+        "mutation": ["cosmic-ray>=8", "twisted_term[test]"],
         "release": ["build", "check-wheel-contents", "towncrier", "twine"],
     },
     classifiers=[

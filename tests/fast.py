@@ -5,7 +5,7 @@ The fast part of the suite, for each change; .ci/run has the rest::
 
 It leaves out what starts other people's servers, browsers and systemd, and what is
 generated at length: the modules that L{tests.matrix} runs once, and L{_SLOW}.
-Options and modules that are given go on to trial: C{python -m tests.fast -j2}.
+Options go on to trial, which runs two processes side by side.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import sys
 from .matrix import modules
 
 #: Modules that run in each run of the matrix, and take long.
-_SLOW: tuple[str, ...] = ()
+_SLOW: tuple[str, ...] = ("docs", "packaging", "suites", "twisted", "typing")
 
 
 def fast() -> list[str]:
@@ -28,5 +28,5 @@ def fast() -> list[str]:
 
 
 if __name__ == "__main__":
-    command = [sys.executable, "-m", "twisted.trial", *sys.argv[1:], *fast()]
+    command = [sys.executable, "-m", "twisted.trial", "-j2", *sys.argv[1:], *fast()]
     os.execv(sys.executable, command)

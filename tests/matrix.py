@@ -4,6 +4,10 @@ side by side, since a suite mostly waits; then prints what each run counted.  Wh
 depends on neither, and takes long, runs once beside them (marked with a star)::
 
     python -m tests.matrix epoll:python poll:python epoll:/old/bin/python
+
+Behind C{--coverage} the first run and the one with the star count the lines and
+branches that they take, in the processes that they start too, and what is missing
+is printed for each module.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Optional
 
 _VERSIONS = (
     "import platform, twisted; print(platform.python_version(), twisted.__version__)"
@@ -42,6 +47,9 @@ _ONCE = (
     "rolling",
     "soak",
 )
+#: What counts the branches; pyproject.toml says of what.
+_COVERAGE = ("-m", "coverage")
+_COUNTED = (*_COVERAGE, "run", f"--rcfile={_TESTS.parent / 'pyproject.toml'}")
 _HEAD = ("reactor", "python", "twisted", "passed", "skipped", "failed", "seconds")
 
 
@@ -74,20 +82,30 @@ def modules(once: bool) -> list[str]:
 
 
 def run(
-    number: int, reactor: str, python: str, once: bool = False
+    number: int,
+    reactor: str,
+    python: str,
+    once: bool = False,
+    data: Optional[str] = None,
 ) -> tuple[tuple[object, ...], str]:
     """
     @param number: from 0; what depends on neither of the two runs in the first.
     @param once: only the modules in C{_ONCE}; else the others.
+    @param data: the beginning of the names of files for what is covered.
     @return: a row of the table, and what trial printed.
     """
     versions = subprocess.check_output((python, "-c", _VERSIONS), text=True).split()
     environment = {**os.environ, "TEST_REACTOR": reactor}
     if number:
         environment["TEST_REPEATED"] = "1"
+    counting: tuple[str, ...] = ()
+    if data is not None:
+        environment["COVERAGE_FILE"] = data
+        counting = _COUNTED
     begin = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        command = (python, "-m", "twisted.trial", f"--temp-directory={folder}/trial")
+        trials = f"--temp-directory={folder}/trial"
+        command = (python, *counting, "-m", "twisted.trial", trials)
         with subprocess.Popen(
             (*command, *modules(once)),
             cwd=Path(__file__).parent.parent,
@@ -107,20 +125,47 @@ def run(
     return (label, *versions, *counts, seconds), output
 
 
+def covered(python: str, data: str) -> str:
+    """
+    The table of what is covered.
+
+    @param data: as L{run}'s.
+    """
+    environment = {**os.environ, "COVERAGE_FILE": data}
+    for command in ("combine", "-q"), ("report",):
+        done = subprocess.run(
+            (python, *_COVERAGE, *command),
+            cwd=_TESTS.parent,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+    return done.stdout
+
+
 def main(wanted: list[str]) -> int:
     """
-    @param wanted: C{reactor:interpreter} for each run.
+    @param wanted: C{--coverage}, and C{reactor:interpreter} for each run.
     @return: the exit status.
     """
+    counting = "--coverage" in wanted
+    wanted = [word for word in wanted if word != "--coverage"]
     if not wanted or not all(":" in word for word in wanted):
         print(__doc__, file=sys.stderr)
         return 2
-    runs: list[tuple[int, str, str, bool]] = [
-        (number, *word.split(":", 1), False) for number, word in enumerate(wanted)
-    ]
-    runs.insert(0, (*runs[0][:3], True))
-    with ThreadPoolExecutor(len(runs)) as pool:
-        results = list(pool.map(lambda one: run(*one), runs))
+    with tempfile.TemporaryDirectory() as folder:
+        data = os.path.join(folder, "data") if counting else None
+        runs: list[tuple[int, str, str, bool, Optional[str]]] = [
+            (number, *word.split(":", 1), False, None)
+            for number, word in enumerate(wanted)
+        ]
+        first = runs[0][:3]
+        runs[:1] = [(*first, True, data), (*first, False, data)]
+        with ThreadPoolExecutor(len(runs)) as pool:
+            results = list(pool.map(lambda one: run(*one), runs))
+        if data is not None:
+            print(covered(first[2], data))
     for (reactor, *_, failed, _), output in results:
         if failed:
             print(f"==== {reactor}\n{output}")

@@ -10,15 +10,18 @@ import os
 import socket
 import threading
 import time
+from operator import methodcaller
 from typing import Any, Callable, Optional
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.main import CONNECTION_LOST
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
-from twisted_term import TerminationMixin, TerminationPolicy
+from twisted_term import TerminatingFactory, TerminationMixin, TerminationPolicy
 from twisted_term.termserver.tap import Options
 
 SECONDS = 20
@@ -153,6 +156,11 @@ def nothing(*args: object) -> None:
     pass
 
 
+def _cut(transport: Any) -> None:
+    if transport.connected:
+        transport.connectionLost(Failure(CONNECTION_LOST))
+
+
 class SocketTestCase(TestCase):
     """
     @cvar patience: seconds that L{until} waits.
@@ -177,6 +185,46 @@ class SocketTestCase(TestCase):
         port = reactor.listenTCP(0, factory, interface="127.0.0.1")
         self.addCleanup(port.stopListening)
         return port.getHost().port
+
+    def serveEither(self, factory: Any, bare: bool) -> int:
+        """
+        Listen with a factory as it is, or wrapped.
+
+        @return: the port; L{stop} stops the server.
+        """
+        factory.noisy = False
+        self.transports: list[Any] = []
+        if bare:
+            # What was under way there meets with its end, and says so in the log.
+            self.addCleanup(self.flushLoggedErrors)
+            self.addCleanup(deferLater, reactor, 1)
+            built, self._stop = factory.buildProtocol, _cut
+
+            def buildProtocol(addr: Any) -> Any:
+                protocol = built(addr)
+                made = protocol.makeConnection
+
+                def makeConnection(transport: Any) -> None:
+                    self.transports.append(transport)
+                    made(transport)
+
+                protocol.makeConnection = makeConnection
+                return protocol
+
+            factory.buildProtocol = buildProtocol
+            return self.listen(factory)
+        self._stop = methodcaller("drain")
+        wrapped = TerminatingFactory(factory)
+        wrapped.connected = self.transports.append
+        return self.listen(wrapped)
+
+    def stop(self) -> None:
+        """
+        What the end of the server is to its connections: a drain, and in bare
+        Twisted what the reactor does when it stops (C{disconnectAll}).
+        """
+        for transport in self.transports:
+            self._stop(transport)
 
     def recorder(
         self,

@@ -7,14 +7,19 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet import reactor
-from twisted.internet.defer import inlineCallbacks
+from twisted.internet.defer import gatherResults, inlineCallbacks
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
+from twisted.internet.error import ConnectionLost
 from twisted.internet.protocol import Factory
 from twisted.internet.task import deferLater
 from twisted.protocols.amp import AMP, Command, Integer
-from twisted.spread.pb import PBClientFactory, PBServerFactory, Referenceable, Root
-
-from twisted_term import TerminatingFactory
+from twisted.spread.pb import (
+    PBClientFactory,
+    PBConnectionLost,
+    PBServerFactory,
+    Referenceable,
+    Root,
+)
 
 from .support import SocketTestCase
 
@@ -54,41 +59,50 @@ class CallTests(SocketTestCase):
         """
         AMP.
         """
+        found = yield self._amp(bare=False)
+        self.assertEqual(found, {"double": 42})
+        yield self.assertFailure(self._amp(bare=True), ConnectionLost)
+
+    @inlineCallbacks
+    def _amp(self, bare: bool) -> Any:
         served: list[AMP] = []
         factory = Factory.forProtocol(lambda: served.append(AMP()) or served[-1])
-        port = self.listen(TerminatingFactory(factory))
+        port = self.serveEither(factory, bare)
         endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", port)
         yield connectProtocol(endpoint, Asked())
         yield self.until(lambda: served and served[0].transport)
         answer = served[0].callRemote(Double, number=21)
-        transport: Any = served[0].transport
-        ended = transport.whenTerminated()
-        transport.drain()
+        ended = [] if bare else [one.whenTerminated() for one in self.transports]
+        self.stop()
         found = yield answer
-        self.assertEqual(found, {"double": 42})
-        yield ended
+        yield gatherResults(ended)
+        return found
 
     @inlineCallbacks
     def test_pb(self) -> Any:
         """
         PB.
         """
+        found = yield self._pb(bare=False)
+        self.assertEqual(found, 42)
+        yield self.assertFailure(self._pb(bare=True), PBConnectionLost)
+
+    @inlineCallbacks
+    def _pb(self, bare: bool) -> Any:
         asked: list[Any] = []
 
         class Asks(Root):  # type: ignore[misc]
             def remote_begin(self, callback: Any) -> None:
                 asked.append(callback.callRemote("double", 21))
-                asked.append(callback.broker.transport)
 
-        port = self.listen(TerminatingFactory(PBServerFactory(Asks())))
+        port = self.serveEither(PBServerFactory(Asks()), bare)
         client = PBClientFactory()
         client.noisy = False
         reactor.connectTCP("127.0.0.1", port, client)
         root = yield client.getRootObject()
         yield root.callRemote("begin", Callback())
-        answer, transport = asked
-        ended = transport.whenTerminated()
-        transport.drain()
-        found = yield answer
-        self.assertEqual(found, 42)
-        yield ended
+        ended = [] if bare else [one.whenTerminated() for one in self.transports]
+        self.stop()
+        found = yield asked[0]
+        yield gatherResults(ended)
+        return found

@@ -72,6 +72,9 @@ BLOCKS = {
     'pip install -e ".[docs]" && python -m sphinx -W -b html docs build/site': (
         "tests.test_docs.SiteTests.test_build; to install is not ours"
     ),
+    "term:tcp:9001:readinessDelay=2:agent=9101": (
+        "tests.test_agent.StringTests.test_restart has one behind HAProxy"
+    ),
     "pip install ./twisted_term-0.1.0-py3-none-any.whl": (
         "tests.stranger installs the wheel"
     ),

@@ -218,6 +218,19 @@ class PortTests(DrainerTestCase):
         self.assertEqual(self.reports[0].outcomes, {})
         self.assertEqual(self.flushLoggedErrors(), [])
 
+    def test_askedLater(self) -> None:
+        """
+        Who asks for it when it is in use already is told so.
+        """
+        drainer = self.drainer()
+        uses: list[bool] = []
+        drainer.whileInUse(uses.append)
+        self.assertEqual(uses, [])
+        self.connect()
+        again: list[bool] = []
+        drainer.whileInUse(again.append)
+        self.assertEqual((uses, again), ([True], [True]))
+
     def test_restartFails(self) -> None:
         """
         One that cannot listen again stays stopped.
@@ -292,6 +305,16 @@ class AbortTests(DrainerTestCase):
         drainer.abort()
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_nobody(self) -> None:
+        """
+        Where nobody is there, an abort is over at once.
+        """
+        drainer = self.drainer()
+        drainer.abort()
+        self.drain()
+        self.assertEqual([report.left for report in self.reports], [0])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
     def test_raises(self) -> None:
         """
         A connection that cannot be ended, nor reset, keeps neither the others
@@ -328,19 +351,22 @@ class AbortTests(DrainerTestCase):
 
     def test_collector(self) -> None:
         """
-        Python's collector of cycles runs after the connections are ended as it
-        did before.
+        Python's collector of cycles waits while the connections are ended, and
+        runs after that as it did before.
         """
         self.addCleanup(gc.enable)
+        meanwhile: list[bool] = []
         for before in (gc.enable, gc.disable):
             before()
             enabled = gc.isenabled()
             self.drainer()
-            self.connect()
+            transport = self.connect().protocol.transport
+            transport.loseConnection = lambda: meanwhile.append(gc.isenabled())
             self.clock.advance(1)
             self.drain()
             self.clock.pump([0, 0])
             self.assertIs(gc.isenabled(), enabled)
+        self.assertEqual(meanwhile, [False, False])
 
     def test_madeMeanwhile(self) -> None:
         """
@@ -453,6 +479,32 @@ class TellTests(DrainerTestCase):
         self.clock.advance(3)
         service.startService()
         self.assertNoResult(service.whenDraining())
+
+    def test_transports(self) -> None:
+        """
+        Each connection is told with the drain's begin, and one that comes later
+        in its next turn, in how many seconds it will be reset.
+        """
+        for timeout, seconds in ((25.0, 28.0), (None, None)):
+            drainer = self.drainer(timeout, delay=3)
+            begins = self.factory.whenDraining()
+            told: list[Any] = []
+            early, other = self.connect(), self.connect()
+
+            def fail(seconds: Any) -> None:
+                raise ValueError("application")
+
+            early.protocol.transport.drainBegins = fail
+            other.protocol.transport.drainBegins = told.append
+            self.assertNoResult(begins)
+            drainer.drain()
+            self.successResultOf(begins)
+            self.assertEqual(told, [seconds])
+            self.connect().protocol.transport.drainBegins = told.append
+            self.assertEqual(told, [seconds])
+            self.clock.advance(0)
+            self.assertEqual(told, [seconds, seconds])
+            self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
 
     def test_startedAgain(self) -> None:
         """
@@ -587,6 +639,19 @@ class ProgressTests(DrainerTestCase):
         self.drainer()
         self.drain()
         self.assertEqual(self.said(), ["drained 0 connections in 0.000 s"])
+
+    def test_long(self) -> None:
+        """
+        A drain that lasts for hours keeps no trace of each second.
+        """
+        self.drainer()
+        wire = self.connect()
+        wire.protocol.transport.hold()
+        self.drain()
+        self.clock.pump([1] * 1000)
+        self.assertLess(len(self.made._calls), 4)
+        self.made.abort()
+        wire.protocol.connectionLost()
 
     def test_levels(self) -> None:
         """

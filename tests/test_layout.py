@@ -43,6 +43,7 @@ _LAYERS: tuple[tuple[str, ...], ...] = (
     ("connection.beneath",),
     ("connection.gate", "connection.hook"),
     ("connection.ending",),
+    ("connection.outputs",),
     ("connection.shell",),
     ("connection.transport",),
     ("connection.threads", "connection.wrapping"),

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from itertools import product
 from pathlib import Path
+from textwrap import dedent
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -17,6 +18,7 @@ from twisted_term.connection.machine import (
     Output,
     State,
     diagram,
+    transitions,
 )
 
 from .support import once
@@ -158,11 +160,190 @@ class MachineTests(SynchronousTestCase):
                     reached.append(after)
         self.assertEqual(set(reached), set(Node))
 
+    def test_transitions(self) -> None:
+        """
+        Those that make a difference are all that do.
+        """
+        found = {(node, event): step for node, event, *step in transitions()}
+        for key, (after, outputs) in STEPS.items():
+            expected = None if (after, outputs) == (key[0], ()) else [after, outputs]
+            self.assertEqual(found.get(key), expected)
+
     def test_states(self) -> None:
         """
         The diagram in the reference is the machine's.
         """
         docs = Path(__file__).parents[1] / "docs"
         page = docs.joinpath("reference", "states.rst").read_text("utf-8")
-        for line in diagram().splitlines():
-            self.assertTrue("    " + line in page, line)
+        block = page.partition("::\n\n")[2]
+        self.assertEqual(dedent(block).strip(), diagram())
+
+
+#: Whole lives: each input, the node after it, and what is to be done.
+_LIVES: dict[str, tuple[tuple[Input, Node, tuple[Output, ...]], ...]] = {
+    "an orderly close": (
+        (Input.LOSE, Node.ASKING, (Output.ASK_HOW,)),
+        (Input.LOSE, Node.WORKING_CLOSING, (Output.DISCARD, Output.FLUSH)),
+        (Input.WORK_DONE, Node.QUEUED_CLOSING, (Output.SEND_FIN,)),
+        (Input.FIN_SENT, Node.LINGERING, (Output.LINGER,)),
+        (Input.PEER_FIN, Node.LAST_ACK, (Output.AWAIT_ACK,)),
+        (Input.ACKNOWLEDGED, Node.LEAVING_BOTH, (Output.ASK_CLOSE,)),
+        (Input.MAY_CLOSE, Node.CLOSED, (Output.CLOSE,)),
+    ),
+    "a half-close, and the peer goes on": (
+        (Input.LOSE_WRITE, Node.ASKING, (Output.ASK_HOW,)),
+        (Input.LOSE_WRITE, Node.WORKING, (Output.FLUSH,)),
+        (Input.WORK_DONE, Node.QUEUED, (Output.SEND_FIN,)),
+        (
+            Input.FIN_SENT,
+            Node.HALF_CLOSED,
+            (Output.WATCH_HALF_CLOSED, Output.TELL_WRITE_LOST),
+        ),
+        (Input.PEER_FIN_HALF, Node.LAST_ACK, (Output.TELL_READ_LOST, Output.AWAIT_ACK)),
+    ),
+    "a half-close, and then the whole": (
+        (Input.LOSE_WRITE, Node.ASKING, (Output.ASK_HOW,)),
+        (Input.LOSE_WRITE, Node.WORKING, (Output.FLUSH,)),
+        (Input.WORK_DONE, Node.QUEUED, (Output.SEND_FIN,)),
+        (
+            Input.FIN_SENT,
+            Node.HALF_CLOSED,
+            (Output.WATCH_HALF_CLOSED, Output.TELL_WRITE_LOST),
+        ),
+        (Input.LOSE, Node.LINGERING, (Output.DISCARD, Output.LINGER)),
+        (Input.LOSE, Node.LINGERING, ()),
+        (Input.LINGER_EXPIRED, Node.LEAVING, (Output.ASK_CLOSE,)),
+        (Input.PEER_FIN, Node.LEAVING_BOTH, ()),
+    ),
+    "the peer's FIN comes first": (
+        (Input.PEER_FIN, Node.ASKING, (Output.ASK_HOW,)),
+        (Input.PEER_FIN, Node.WORKING_PEER_DONE, (Output.FLUSH, Output.WATCH_PEER)),
+        (Input.PEER_FIN, Node.WORKING_PEER_DONE, ()),
+        (Input.PEER_GONE, Node.WORKING_PEER_DONE, ()),
+        (Input.WORK_DONE, Node.QUEUED_PEER_DONE, (Output.SEND_FIN,)),
+        (Input.LOSE, Node.QUEUED_BOTH, ()),
+        (Input.FIN_SENT, Node.LAST_ACK, (Output.AWAIT_ACK,)),
+        (Input.PEER_FIN, Node.LAST_ACK, ()),
+        (Input.LINGER_EXPIRED, Node.LAST_ACK, ()),
+    ),
+    "the peer's FIN comes first, and nothing else is asked for": (
+        (Input.PEER_FIN, Node.ASKING, (Output.ASK_HOW,)),
+        (Input.PEER_FIN, Node.WORKING_PEER_DONE, (Output.FLUSH, Output.WATCH_PEER)),
+        (Input.FIN_SENT, Node.LAST_ACK, (Output.TELL_WRITE_LOST, Output.AWAIT_ACK)),
+    ),
+    "an application that goes on after the peer's FIN": (
+        (
+            Input.PEER_FIN_HALF,
+            Node.OPEN_PEER_DONE,
+            (Output.TELL_READ_LOST, Output.WATCH_PEER),
+        ),
+        (Input.PEER_FIN_HALF, Node.OPEN_PEER_DONE, ()),
+        (Input.FLUSH_EXPIRED, Node.OPEN_PEER_DONE, ()),
+        (Input.LOSE, Node.ASKING_PEER_DONE, (Output.ASK_HOW,)),
+        (Input.LOSE, Node.WORKING_BOTH, (Output.FLUSH,)),
+        (Input.WORK_DONE, Node.QUEUED_BOTH, (Output.SEND_FIN,)),
+    ),
+    "a peer that has gone": (
+        (Input.PEER_GONE, Node.ASKING, (Output.ASK_HOW,)),
+        (Input.PEER_GONE, Node.WORKING_PEER_DONE, (Output.STOP_WORK, Output.FLUSH)),
+        (Input.FLUSH_EXPIRED, Node.ABORTED, (Output.RESET,)),
+    ),
+    "a peer that goes while work is in flight": (
+        (Input.LOSE, Node.ASKING, (Output.ASK_HOW,)),
+        (Input.LOSE, Node.WORKING_CLOSING, (Output.DISCARD, Output.FLUSH)),
+        (Input.PEER_FIN_HALF, Node.WORKING_BOTH, (Output.WATCH_PEER,)),
+        (Input.TLS_FAILED, Node.WORKING_BOTH, (Output.STOP_WORK, Output.FLUSH)),
+        (Input.ABORT, Node.ABORTED, (Output.RESET,)),
+    ),
+    "TLS fails": (
+        (Input.TLS_FAILED, Node.ASKING, (Output.ASK_HOW,)),
+        (
+            Input.TLS_FAILED,
+            Node.WORKING_CLOSING,
+            (Output.STOP_WORK, Output.DISCARD, Output.FLUSH),
+        ),
+        (Input.PEER_GONE, Node.WORKING_BOTH, (Output.STOP_WORK, Output.FLUSH)),
+        (Input.HANDSHAKE_EXPIRED, Node.ABORTED, (Output.RESET,)),
+    ),
+    "TLS fails after our FIN": (
+        (Input.LOSE_WRITE, Node.ASKING, (Output.ASK_HOW,)),
+        (Input.LOSE_WRITE, Node.WORKING, (Output.FLUSH,)),
+        (Input.WORK_DONE, Node.QUEUED, (Output.SEND_FIN,)),
+        (Input.TLS_FAILED, Node.QUEUED_CLOSING, (Output.DISCARD,)),
+        (Input.PEER_GONE, Node.QUEUED_BOTH, ()),
+        (Input.FIN_SENT, Node.LAST_ACK, (Output.AWAIT_ACK,)),
+    ),
+    "the peer's FIN while ours is queued": (
+        (Input.LOSE_WRITE, Node.ASKING, (Output.ASK_HOW,)),
+        (Input.LOSE_WRITE, Node.WORKING, (Output.FLUSH,)),
+        (Input.WORK_DONE, Node.QUEUED, (Output.SEND_FIN,)),
+        (Input.PEER_FIN_HALF, Node.QUEUED_PEER_DONE, (Output.TELL_READ_LOST,)),
+        (Input.FIN_SENT, Node.LAST_ACK, (Output.TELL_WRITE_LOST, Output.AWAIT_ACK)),
+    ),
+}
+
+
+@once
+class LifeTests(SynchronousTestCase):
+    """
+    What is done, in which order, on the ways that connections take.
+    """
+
+    def test_lives(self) -> None:
+        """
+        Each life takes its way, and asks for what it needs, no more.
+        """
+        for name, steps in _LIVES.items():
+            node = Node.OPEN
+            for event, after, outputs in steps:
+                self.assertEqual(STEPS[node, event], (after, outputs), name)
+                node = after
+
+    def test_inputsWithoutEffect(self) -> None:
+        """
+        What says nothing new changes nothing: work that is done where nobody
+        waits for it, a FIN that is out already, a limit of another state.
+        """
+        waiting = {
+            Input.WORK_DONE: lambda node: node.working,
+            Input.FIN_SENT: lambda node: node.flushing and not node.asking,
+            Input.ACKNOWLEDGED: lambda node: node is Node.LAST_ACK,
+            Input.LINGER_EXPIRED: lambda node: node is Node.LINGERING,
+            Input.MAY_CLOSE: lambda node: node.leaving,
+            Input.CLOSE_EXPIRED: lambda node: node.leaving,
+            Input.TAKEN: lambda node: node.leaving,
+            Input.PEER_FIN: lambda node: not node.peerDone,
+            Input.PEER_FIN_HALF: lambda node: not node.peerDone,
+            Input.PEER_GONE: lambda node: not node.peerDone,
+            Input.FLUSH_EXPIRED: lambda node: node.state is not State.OPEN,
+        }
+        for event, waits in waiting.items():
+            for node in Node:
+                changes = STEPS[node, event] != (node, ())
+                self.assertEqual(changes, waits(node) and not node.ended, (node, event))
+
+    def test_nodes(self) -> None:
+        """
+        What a node says of itself follows from the three that it is made of.
+        """
+        self.assertEqual(len({node.value for node in Node}), len(Node))
+        for node in Node:
+            name = node.name
+            self.assertEqual(node.asking, name.startswith("ASKING"))
+            self.assertEqual(node.working, name.startswith("WORKING"))
+            self.assertEqual(node.leaving, name.startswith("LEAVING"))
+            self.assertEqual(node.ended, node in (Node.CLOSED, Node.ABORTED))
+            self.assertEqual(
+                node.flushing, name.startswith(("ASKING", "WORKING", "QUEUED"))
+            )
+            self.assertEqual(
+                node.sending, name.startswith(("OPEN", "ASKING", "WORKING"))
+            )
+            self.assertEqual(
+                node.finSent,
+                name.startswith(("HALF_CLOSED", "LINGERING", "LAST_ACK", "LEAVING")),
+            )
+            both = name.endswith("_BOTH") or name == "LAST_ACK" or node.ended
+            self.assertEqual(node.peerDone, both or name.endswith("_PEER_DONE"))
+            closing = name.endswith("_CLOSING") or name in ("LINGERING", "LEAVING")
+            self.assertEqual(node.closing, both or closing)

@@ -632,7 +632,7 @@ class WrapperTests(TLSTestCase):
                 found.extend(
                     map(
                         weakref.ref,
-                        (self.transport, self.transport._connection._beneath),
+                        (self.transport, self.transport._connection.beneath),
                     )
                 )
                 super().answer()

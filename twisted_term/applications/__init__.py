@@ -8,11 +8,11 @@ the same with one line, C{registerAdapter(MyConversation, MyProtocol,
 IConversation)}.  Nothing else in the package, but for the status page, names an
 application.
 
-Our modules import nothing of the applications that they know.  Each is given
-the module that it knows when somebody else has imported that, so that nobody
-has to load what he does not use; and all of ours are loaded early, because a
-process that has changed its root, or whose installed files have been replaced,
-can import nothing any more.
+Our modules do not import the applications that they know.  When a program imports
+such an application, our module is given it; a program that does not use the
+application does not load it.  All of our own modules are loaded early, because a
+process may later change its root, or its installed files may be replaced, and
+then it can import nothing any more.
 """
 
 from __future__ import annotations

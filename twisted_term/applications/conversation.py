@@ -31,9 +31,9 @@ def stands(producer: object) -> bool:
 @implementer(IConversation)
 class Conversation:
     """
-    In flight is a registered producer.  The peer's FIN may be a half-close, the
-    peer is not expected to send more, and a drain closes.  The base of those who
-    know more.
+    The answers for a protocol that nobody knows, and the base of those that are
+    known.  A registered producer is in flight.  The peer's FIN may be a half-close.
+    The peer is not expected to send more.  A drain closes the connection.
     """
 
     def __init__(self, protocol: Any) -> None:
@@ -47,9 +47,9 @@ class Conversation:
         if producer is None or stands(producer):
             return False
         if ISystemHandle.providedBy(producer):
-            # A proxy registers one transport with another and leaves it there.
-            # When that has ended nothing comes from it; and when the peer has
-            # sent its FIN, each of the two would wait for the other.
+            # A proxy registers one transport as the producer of another, and does
+            # not unregister it.  When the first has ended, it produces nothing.
+            # When the peer has sent FIN, the two would wait for each other.
             return not (transport.peerDone or getattr(producer, "disconnected", False))
         return True
 
@@ -85,8 +85,8 @@ class Conversation:
 
 class Courteous(Conversation):
     """
-    The base of those who say goodbye: a drain waits until nobody is busy, and
-    then says so.
+    The base for protocols with a goodbye of their own.  A drain waits until C{busy}
+    is false, and then calls C{goodbye}.
 
     @cvar patience: for so long (seconds) a drain waits at most; C{None} for no
         limit but the drain's.
@@ -149,7 +149,7 @@ _Calls = list[Callable[[], object]]
 #: For each clock, what is called together with the next one, and until when (on
 #: that clock) it may be joined.
 _together: WeakKeyDictionary[Any, tuple[float, _Calls]] = WeakKeyDictionary()
-#: Of the seconds that somebody waits, so many may be missing.
+#: A call may come early, by this share of its time.
 _SHARE = 0.1
 
 

@@ -59,8 +59,8 @@ class HTTP1(Conversation):
         requests = channel.requests
         if not requests or not transport.peerDone:
             return bool(requests)
-        # One that the peer's FIN has broken off cannot be answered any more,
-        # unless somebody has begun before.
+        # The peer's FIN may have come in the middle of a request.  It cannot be
+        # answered then, unless its response has already begun.
         return bool(channel._handlingRequest or requests[0].startedWriting)
 
     def probe(self, transport: Any) -> bool:
@@ -96,7 +96,8 @@ class HTTP1(Conversation):
             request.responseHeaders.setRawHeaders(b"connection", [b"close"])
             return False
 
-        # Asked when a request's headers are there: for one that is arriving.
+        # For a request that is still arriving: Twisted calls this when its
+        # headers are complete.
         channel.checkPersistence = last
         if channel.requests and not channel.requests[0].startedWriting:
             channel.persistent = last(channel.requests[0], b"")
@@ -107,8 +108,8 @@ class HTTP1(Conversation):
         """
         channel = self.protocol
         if not channel.requests:
-            # Whoever has just had an answer is about to send the next request:
-            # it is answered, and told that it was the last one.
+            # A client that has just had an answer may be sending its next request.
+            # That one is answered too, with Connection: close.
             together(clockOf(transport), _IDLE, partial(self._endIdle, transport))
             return
         request = channel.requests[0]

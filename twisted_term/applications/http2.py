@@ -114,7 +114,7 @@ class HTTP2(Conversation):
 
         def finished(stream: Any = None) -> Any:
             if connection.streams:
-                # Any of those that are left, the ones opened meanwhile included.
+                # Of the streams that are still open; some were opened meanwhile.
                 left = next(iter(connection._streamCleanupCallbacks.values()))
                 left.addCallback(finished)
             else:

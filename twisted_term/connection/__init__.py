@@ -25,7 +25,8 @@ Between the two is the connection::
         | write, loseConnection, hold ...                   | dataReceived,
         v                                                   | connectionLost
     TerminatingTransport      Connection  <------------  Gate
-    (transport.py)   ------>  (shell.py)                 (gate.py)
+    (transport.py)   ------>  (shell.py,                 (gate.py)
+        |                      outputs.py)                  |
         |                      |  ^   |                     ^
         | write                |  |   +--> Ending           |
         |                      v  |        (ending.py)      | dataReceived
@@ -40,14 +41,15 @@ straight to Twisted's own method while what is written is sent, and what is
 received goes straight to the application while it is delivered: nothing of ours
 is on the hot path of an open connection.
 
-B{How control goes.}  The application calls the transport; that gives the
-connection an input; the machine says what is to be done; the connection asks
-what lies beneath to do it.  What lies beneath is a descriptor or something
-opaque, with any number of TLS on top (L{twisted_term.connection.beneath} has
-the drawing, and L{twisted_term.connection.beneath.tls} its own, because control
-enters Twisted's TLS there and comes back by methods that are replaced).  And
-back: Twisted reads FIN, writes FIN, loses the connection, and calls what we
-have put in the place of its methods on that one transport.
+B{How control goes.} The application calls the transport; that gives the
+connection an input; the machine says what is to be done
+(L{twisted_term.connection.outputs} does it, by what lies beneath). What lies
+beneath is a descriptor or something opaque, with any number of TLS on top
+(L{twisted_term.connection.beneath} has the drawing, and
+L{twisted_term.connection.beneath.tls} its own, because control enters Twisted's
+TLS there and comes back by methods that are replaced). And back: Twisted reads
+FIN, writes FIN, loses the connection, and tells the gate, or calls what we have
+put in the place of its methods on that one transport.
 L{twisted_term.connection.replaced} lists all of it, with the reasons.
 
 B{What bounds it.}  An open connection has no timer.  When the machine leaves

@@ -108,6 +108,7 @@ class Ending:
         "reason",
         "writesDropped",
     )
+    _acknowledged: int
 
     def __init__(self, connection: Any, event: Input) -> None:
         """
@@ -148,9 +149,8 @@ class Ending:
                 self._tellStop()
         state = before.state
         if state is not after.state:
-            seconds = self._seconds
-            spent = now - self._since
-            seconds[state] = seconds[state] + spent if state in seconds else spent
+            # No state comes again.
+            self._seconds[state] = now - self._since
             self._since = now
 
     def _end(self, before: Node, event: Input) -> None:
@@ -193,19 +193,20 @@ class Ending:
 
         @param soon: nothing but acknowledgements is awaited.
         """
+        connection = self._connection
+        if connection.node.ended:  # by who was asked on the way here
+            return
         if not self._bounded:
             self._bounded = True
             self._steady = 0.0
-            self._acknowledged: Optional[int] = None
             self._owed: Optional[bool] = None
             self._arrival = 0.0
         else:
             self._steady = self._now()
-        self._looked = self._connection.clock.seconds()
+        self._looked = connection.clock.seconds()
         self._progress = self._settled = self._steady
         self._probePause = _PROBE
         self._probeAt = self._steady + _PROBE
-        connection = self._connection
         if connection.node.peerDone:
             self._tellStop()
         self._pause = _FIRST_ACK if soon else _FIRST
@@ -221,7 +222,6 @@ class Ending:
         """
         Nothing is bounded any more.
         """
-        self._bounded = False
         if self._sweep is not None:
             self._sweep.forget(self)
 
@@ -292,8 +292,8 @@ class Ending:
             limits = [limit for _, limit, _ in self._limits()]
             pause = min([self._pause, *(limit / _LOOKS for limit in limits)])
         else:
-            # With nothing owed, only what arrives can make a difference, and
-            # that puts the end off.
+            # Everything is acknowledged, so only bytes that arrive can change
+            # anything, and they put the end off.
             pause = _LONGEST
         # The last look but one is at half of the time: see _SLACK.
         self._wait(min(pause, left / 2 if left > _FIRST else left))
@@ -331,7 +331,7 @@ class Ending:
         return [(self._progress, policy.workTimeout, Input.FLUSH_EXPIRED)]
 
     def _halfClosed(self, policy: Any) -> list[Any]:
-        # Where reading is paused the silence is the application's own.
+        # While the application has paused reading, nothing can arrive.
         paused = self._connection.readPaused
         limit = policy.workTimeout if paused else policy.halfCloseIdle
         since = max(self._arrival, self._settled)
@@ -371,8 +371,6 @@ class Ending:
         """
         The connection is no more.
         """
-        if self._bounded:
-            self.rest()
         if self._deadline is not None:
             self._forgetDeadline()
         if self._sweep is not None:

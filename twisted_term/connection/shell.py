@@ -1,6 +1,6 @@
 """
-The shell around the machine: it turns what happens into inputs, and carries
-out the outputs.
+The shell around the machine: it turns what happens into inputs, and knows what
+the outputs (L{twisted_term.connection.outputs}) need.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from twisted.python.failure import Failure
 
 from .._addresses import peerText
 from .._waiters import Waiters
-from ..applications import SILENT, conversationOf, stands
+from ..applications import conversationOf, stands
 from ..interfaces import ITerminationListener
 from ..policy import TerminationPolicy
 from .beneath import ground, overTLS
 from .beneath.kernel import SendQueue
 from .ending import Ending
-from .gate import Discarding, Gate, Noting, intercept, takePlace
+from .gate import Gate, Intercepted, moveIn, takePlace
 from .hook import hookOf
-from .machine import STEPS, UNASKED, Input, Node, Output, Step
-from .replaced import Replaced
+from .machine import Input, Node
+from .outputs import ASKED, UNASKED, stopProducer
 from .report import Initiator, Outcome, Termination, logEnd
 
 _log = Logger()
@@ -43,6 +43,10 @@ class Connection:
     One connection: between the transport that the application has, the gate
     before the application, and what lies beneath.
 
+    @ivar transport: what the application has.
+    @ivar beneath: what lies beneath.
+    @ivar gate: the one before the application; C{None} after the end.
+    @ivar holds: how many holds there are.
     @ivar node: where the machine is.
     @ivar since: when the connection began, on its clock.
     @ivar producer: the registered producer, or C{None}.
@@ -53,34 +57,33 @@ class Connection:
     """
 
     __slots__ = (
-        "_beneath",
-        "_gate",
-        "_holds",
         "_intercepted",
-        "_transport",
         "_waiting",
+        "beneath",
         "calls",
         "clock",
         "ending",
+        "gate",
+        "holds",
         "node",
         "policy",
         "producer",
         "readPaused",
         "report",
         "since",
+        "transport",
     )
 
     def __init__(
         self, transport: Any, wrapped: Any, policy: TerminationPolicy, clock: Any
     ) -> None:
         """
-        @param transport: what the application has.
-        @param wrapped: what that stands in for.
+        @param wrapped: what C{transport} stands in for.
         @param clock: C{None} for the wrapped transport's reactor, or else the
             global one.
         """
-        self._transport = transport
-        self._beneath = below = ground(wrapped)
+        self.transport = transport
+        self.beneath = below = ground(wrapped)
         clock = clock or below.clock
         if clock is None:
             from twisted.internet import reactor
@@ -94,10 +97,10 @@ class Connection:
         self.readPaused = False
         self.ending: Optional[Ending] = None
         self.report: Optional[Termination] = None
-        self._holds = 0
+        self.holds = 0
         self._waiting: Optional[Waiters[Termination]] = None
-        self._intercepted: Optional[Replaced] = None
-        self._gate: Any = None
+        self._intercepted: Optional[Intercepted] = None
+        self.gate: Any = None
         self.calls: tuple[Callable[[Termination], object], ...] = ()
 
     def open(self, wrapped: Any, gate: Gate, placed: bool) -> None:
@@ -107,16 +110,16 @@ class Connection:
         @param placed: the gate is what the transport, or whoever is before it,
             has for a protocol already.
         """
-        self._gate = gate
-        if not placed and not (self._beneath.tellsFin and takePlace(gate, wrapped)):
-            self._intercepted = intercept(gate)
+        self.gate = gate
+        if not placed and not (self.beneath.tellsFin and takePlace(gate, wrapped)):
+            self._intercepted = Intercepted(gate)
         gate.opened(self)
         if issubclass(type(wrapped), ProtocolWrapper):
-            self._beneath = overTLS(self._beneath, wrapped)
-            self._beneath.attach(self)
+            self.beneath = overTLS(self.beneath, wrapped)
+            self.beneath.attach(self)
         else:
             direct = getattr(wrapped, "protocol", None) is gate
-            self._beneath.attach(self, plain=direct)
+            self.beneath.attach(self, plain=direct)
 
     def startTLS(self, start: Callable[[], None], wrapped: Any) -> None:
         """
@@ -124,8 +127,8 @@ class Connection:
         connection are those of TLS.
         """
         start()
-        below = self._beneath
-        below = self._beneath = overTLS(below, getattr(wrapped, "protocol", None))
+        below = self.beneath
+        below = self.beneath = overTLS(below, getattr(wrapped, "protocol", None))
         below.attach(self)
         watch = getattr(below, "watchHandshake", None)
         if watch is not None:
@@ -136,16 +139,28 @@ class Connection:
         """
         The application's protocol; C{None} after the end.
         """
-        return None if self._gate is None else self._gate.application
+        return None if self.gate is None else self.gate.application
 
     @protocol.setter
     def protocol(self, protocol: Any) -> None:
-        if self._gate is not None:
-            self._gate.application = protocol
+        gate = self.gate
+        if gate is not None:
+            # A transport whose protocol is replaced calls nobody else any more.
+            if self.beneath.tellsFin and moveIn(gate, self.transport.wrapped):
+                self._passThrough()
+            gate.application = protocol
             if self.producer is not None and stands(self.producer):
-                # That of the one before, who would have unregistered it at the
-                # end only.
-                self._transport.unregisterProducer()
+                # It belongs to the previous producer, which would unregister it
+                # only when it is done.
+                self.transport.unregisterProducer()
+
+    def _passThrough(self) -> None:
+        """
+        Nobody but the gate calls the application from now on.
+        """
+        intercepted, self._intercepted = self._intercepted, None
+        if intercepted is not None:
+            intercepted.restore()
 
     # The machine.
 
@@ -154,24 +169,24 @@ class Connection:
         Something has happened.
         """
         before, ending = self.node, self.ending
-        steps = _UNASKED if ending is None or ending.hook is None else _ASKED
+        steps = UNASKED if ending is None or ending.hook is None else ASKED
         after, noted, seals, outputs = steps[before][event]
         if after is not before:
             if ending is None:
                 ending = self.ending = Ending(self, event)
-                ending.hook = hookOf(self._gate)
+                ending.hook = hookOf(self.gate)
                 if ending.hook is not None:
-                    after, noted, seals, outputs = _ASKED[before][event]
+                    after, noted, seals, outputs = ASKED[before][event]
             if after.ended:
                 if ending.known is None:
-                    ending.known = self._ask()  # before the socket is gone
+                    ending.known = self.askKernel()  # before the socket is gone
                 if ending.checking is not None:
                     self._stopChecking()
             self.node = after
             if noted:
                 ending.enter(before, after, event)
             if seals:
-                self._transport.seal()
+                self.transport.seal()
         for output in outputs:
             # An output may call the application, which may call us: where
             # that has moved the machine on, the rest is out of date.
@@ -227,7 +242,7 @@ class Connection:
             _log.warn(
                 "a write after the end of {transport} was asked for is dropped;"
                 " further ones are counted only",
-                transport=self._transport,
+                transport=self.transport,
             )
 
     # What is told from below.
@@ -242,7 +257,7 @@ class Connection:
 
     def _peerHasGone(self) -> bool:
         means = self.policy.peerFin
-        return means == "gone" or (means == "ask" and self._asks("peerFin"))
+        return means == "gone" or (means == "ask" and self.askConversation("peerFin"))
 
     def finSent(self) -> None:
         self.input(Input.FIN_SENT)
@@ -251,8 +266,8 @@ class Connection:
         self.asks(Input.LOSE)
 
     def tlsFailed(self) -> None:
-        # A lingering close sees to it that the peer has the alert that says
-        # why.
+        # With a lingering close the peer receives the TLS alert, which says
+        # what is wrong.
         self.input(Input.TLS_FAILED)
 
     def handshakeExpired(self) -> None:
@@ -275,7 +290,7 @@ class Connection:
             return
         if not ending.bytesDiscarded:
             # Most peers send nothing more.  This one does.
-            self._beneath.skip(self.policy.lingerBytes is not None)
+            self.beneath.skip(self.policy.lingerBytes is not None)
         ending.bytesDiscarded += count
         ending.arrived()
         limit = self.policy.lingerBytes
@@ -294,14 +309,14 @@ class Connection:
         """
         if not self.node.sending:
             return False
-        self._holds += 1
+        self.holds += 1
         return True
 
     def released(self) -> None:
         """
         One hold less.
         """
-        self._holds -= 1
+        self.holds -= 1
         self.workMayBeDone()
 
     def workMayBeDone(self) -> None:
@@ -324,14 +339,17 @@ class Connection:
         """
         Look for work in flight now.
         """
-        if self.node.working and not self._works():
+        if self.node.working and not self.works():
             self._stopChecking()
             self.input(Input.WORK_DONE)
 
-    def _works(self) -> bool:
-        return self._holds > 0 or self._asks("inFlight")
+    def works(self) -> bool:
+        """
+        Is work in flight?
+        """
+        return self.holds > 0 or self.askConversation("inFlight")
 
-    def _asks(self, what: str, *arguments: object) -> bool:
+    def askConversation(self, what: str, *arguments: object) -> bool:
         """
         Ask the one who knows the application's protocol.
         """
@@ -340,7 +358,7 @@ class Connection:
         try:
             if known is None:
                 known = conversationOf(self.protocol, self.producer)
-            return bool(getattr(known, what)(self._transport, *arguments))
+            return bool(getattr(known, what)(self.transport, *arguments))
         except Exception:
             _log.failure("{what} of {known}", what=what, known=repr(known))
             return False
@@ -350,7 +368,7 @@ class Connection:
         See whether a peer that is done has gone.
         """
         if self.policy.peerFin == "ask":
-            self._asks("probe")
+            self.askConversation("probe")
 
     def _stopChecking(self) -> None:
         assert self.ending is not None
@@ -367,7 +385,7 @@ class Connection:
         if self.node.ended or self.whenDraining.fired:
             return
         if self.node.sending:
-            self._asks("drainBegins", seconds)
+            self.askConversation("drainBegins", seconds)
         # An application that ends its response now finds that said in it.
         self.whenDraining.fire(None)
 
@@ -378,10 +396,10 @@ class Connection:
         self.drainBegins(None)
         if not self.node.sending:
             return
-        if looks and self._beneath.unread():
+        if looks and self.beneath.unread():
             self.clock.callLater(0, self.drain, looks - 1)
         else:
-            self._asks("drain")
+            self.askConversation("drain")
 
     @property
     def whenDraining(self) -> Waiters[None]:
@@ -395,86 +413,6 @@ class Connection:
                 _draining[self] = found
         return found
 
-    # What the machine asks for.
-
-    def _askHow(self) -> None:
-        ending = self.ending
-        assert ending is not None and ending.hook is not None
-        policy = ending.hook.policy(self._transport, ending.initiator)
-        self.policy = policy or self.policy
-
-    def _askClose(self) -> None:
-        ending = self.ending
-        assert ending is not None and ending.hook is not None
-        # Who takes the socket may leave nothing to ask.
-        ending.known = self._ask()
-        ending.hook.beforeClose(self._transport, self._mayClose)
-        if self.node.leaving:
-            ending.begin()
-
-    def _mayClose(self, taken: bool) -> None:
-        self.input(Input.TAKEN if taken else Input.MAY_CLOSE)
-
-    def _stopWork(self) -> None:
-        assert self.ending is not None
-        self._holds = 0
-        self.ending.conversation = SILENT
-        self._stopProducer()
-
-    def _stopProducer(self) -> None:
-        producer, self.producer = self.producer, None
-        if producer is not None:
-            # Twisted would tell it, and not come to an end if that raises.
-            self._transport.wrapped.unregisterProducer()
-            try:
-                producer.stopProducing()
-            except Exception:
-                _log.failure("{producer} has failed to stop", producer=producer)
-
-    def _flush(self) -> None:
-        assert self.ending is not None
-        if self._works():
-            self.ending.begin()
-        else:
-            self.input(Input.WORK_DONE)
-
-    def _sendFin(self) -> None:
-        assert self.ending is not None
-        if self.producer is not None:
-            # An idle one: Twisted would go on asking it for more.
-            self.producer = None
-            self._transport.wrapped.unregisterProducer()
-        node = self.node
-        if not self._beneath.tellsFin:
-            self.ending.rest()  # its own close has no bound here
-        # No callback of the application's is to come while it is calling us.
-        quiet = node.closing and not node.peerDone
-        self._beneath.halfClose(reading=not node.closing, now=quiet)
-        if self.node is node and self._beneath.tellsFin:
-            self.ending.begin()
-
-    def _discard(self) -> None:
-        self._gate.receives(Discarding(self))
-        self._beneath.discard(self.readPaused)
-
-    def _watchPeer(self) -> None:
-        assert self.ending is not None
-        self._beneath.watchPeer()
-        self.ending.begin()
-
-    def _watchHalfClosed(self) -> None:
-        assert self.ending is not None
-        self._gate.receives(Noting(self._gate))
-        self.ending.begin()
-
-    def _linger(self) -> None:
-        assert self.ending is not None
-        lingers = self.lingers()
-        if lingers or self._beneath.unacknowledged(True):
-            self.ending.begin(soon=not lingers)
-        else:
-            self.input(Input.LINGER_EXPIRED)
-
     def lingers(self) -> bool:
         """
         Is the peer's FIN awaited, once all is acknowledged?
@@ -487,48 +425,9 @@ class Connection:
         return (
             ending.bytesDiscarded > 0
             or self.readPaused
-            or self._beneath.unread()
-            or self._asks("expectsMore")
+            or self.beneath.unread()
+            or self.askConversation("expectsMore")
         )
-
-    def _awaitAck(self) -> None:
-        assert self.ending is not None
-        owed = self._beneath.unacknowledged(True)
-        if not owed:
-            # The kernel need not be asked once more.
-            self.ending.known = None if owed is None else (0, False)
-            self.input(Input.ACKNOWLEDGED)
-            return
-        queue = self.queue()
-        if queue is not None and queue.gone:
-            # Nobody will acknowledge it; the reactor does not tell.
-            self.ending.checking = self.clock.callLater(0, self._vanish)
-        else:
-            self.ending.begin(soon=True)
-
-    def _tellWriteLost(self) -> None:
-        application = IHalfCloseableProtocol(self.protocol, None)
-        if application is not None:
-            application.writeConnectionLost()
-
-    def _tellReadLost(self) -> None:
-        application = IHalfCloseableProtocol(self.protocol, None)
-        if application is not None:
-            application.readConnectionLost()
-
-    def _close(self) -> None:
-        self._beneath.close()
-
-    def _letGo(self) -> None:
-        self._beneath.letGo()
-
-    def _drop(self) -> None:
-        self._gate.receives(Discarding(self))
-        self._beneath.drop()
-
-    def _reset(self) -> None:
-        self._gate.receives(Discarding(self))
-        self._beneath.reset()
 
     # What the kernel knows.
 
@@ -536,13 +435,13 @@ class Connection:
         """
         What the kernel knows of what was sent.
         """
-        return self._beneath.queue(self.node.finSent)
+        return self.beneath.queue(self.node.finSent)
 
     def unsent(self) -> int:
         """
         Bytes that were written and are still in this process.
         """
-        return self._beneath.unsent()
+        return self.beneath.unsent()
 
     def written(self, node: Node) -> Optional[int]:
         """
@@ -550,18 +449,25 @@ class Connection:
 
         @param node: where the machine was, for our FIN is none of them.
         """
-        return self._beneath.written(node.finSent)
+        return self.beneath.written(node.finSent)
 
-    def _ask(self) -> Optional[tuple[int, bool]]:
+    def askKernel(self) -> Optional[tuple[int, bool]]:
+        """
+        @return: bytes of the application's that are unacknowledged or unsent, and
+            whether the kernel has given up; C{None} where it cannot say.
+        """
         queue = self.queue()
         if queue is None:
             return None
-        owed = self._beneath.owed(queue.unacknowledged + self.unsent())
+        owed = self.beneath.owed(queue.unacknowledged + self.unsent())
         return owed, queue.gone
 
     # The end.
 
-    def _vanish(self) -> None:
+    def vanishNow(self) -> None:
+        """
+        The same, by a call that was awaited.
+        """
         assert self.ending is not None
         self.ending.checking = None
         self.vanished()
@@ -573,13 +479,13 @@ class Connection:
         if self.node.leaving:  # it has ended in order
             self.input(Input.CLOSE_EXPIRED)
         else:
-            self._beneath.abandon()
+            self.beneath.abandon()
 
     def losing(self, reason: Failure) -> Failure:
         if not self.node.ended:
             reason = self._lost(reason)
         if self.producer is not None:
-            self._stopProducer()
+            stopProducer(self)
         return reason
 
     def _lost(self, reason: Failure) -> Failure:
@@ -588,7 +494,7 @@ class Connection:
             # (tcp_get_info, net/ipv4/tcp.c), so that the first one may miss a
             # reset which the kernel is still handling; the second one sees it.
             self.queue()
-        known = self._ask()
+        known = self.askKernel()
         outcome = self._outcome(reason, known)
         if outcome is Outcome.CLEAN and reason.check(ConnectionLost):
             reason = _DONE
@@ -606,12 +512,12 @@ class Connection:
         return reason
 
     def _outcome(self, reason: Failure, known: Optional[tuple[int, bool]]) -> Outcome:
-        peerDone, below = self.node.peerDone, self._beneath
+        peerDone, below = self.node.peerDone, self.beneath
         if reason.check(ConnectionDone) and (peerDone or not below.tellsFin):
             return Outcome.CLEAN
         if reason.check(ConnectionLost):
             owed, gone = (None, not below.stopped()) if known is None else known
-            if gone and peerDone and not self._works() and below.hangsUp(owed):
+            if gone and peerDone and not self.works() and below.hangsUp(owed):
                 return Outcome.CLEAN
             if gone:
                 return Outcome.RESET_BY_PEER
@@ -625,15 +531,14 @@ class Connection:
             return
         if not self.node.ended:
             reason = self._lost(reason)
-        ending, below, gate = self.ending, self._beneath, self._gate
+        ending, below, gate = self.ending, self.beneath, self.gate
         assert ending is not None and ending.outcome is not None
         reason = ending.reason or reason
         outcome = below.judge(ending.outcome)
         self.report = report = ending.report(reason, outcome, below.closeNotify())
         below.detach()
-        application, transport = gate.application, self._transport
-        if self._intercepted is not None:
-            self._intercepted.restore()
+        application, transport = gate.application, self.transport
+        self._passThrough()
         self.producer = None
         gate.closed()
         try:
@@ -652,7 +557,7 @@ class Connection:
             waiting, self._waiting = self._waiting, None
             _draining.pop(self, None)
             # No cycle is left, so that nothing waits for the collector.
-            self._transport = self._gate = None
+            self.transport = self.gate = None
             self.calls = ()
             if waiting is not None:
                 waiting.fire(report)
@@ -669,49 +574,5 @@ class Connection:
 #: Those who wait for the begin of a drain.  An idle connection has none, and no
 #: room for them.
 _draining: dict[Connection, Waiters[None]] = {}
-
-_PERFORM: dict[Output, Callable[[Connection], None]] = {
-    Output.ASK_HOW: Connection._askHow,
-    Output.STOP_WORK: Connection._stopWork,
-    Output.FLUSH: Connection._flush,
-    Output.SEND_FIN: Connection._sendFin,
-    Output.DISCARD: Connection._discard,
-    Output.WATCH_PEER: Connection._watchPeer,
-    Output.WATCH_HALF_CLOSED: Connection._watchHalfClosed,
-    Output.LINGER: Connection._linger,
-    Output.AWAIT_ACK: Connection._awaitAck,
-    Output.TELL_WRITE_LOST: Connection._tellWriteLost,
-    Output.TELL_READ_LOST: Connection._tellReadLost,
-    Output.ASK_CLOSE: Connection._askClose,
-    Output.CLOSE: Connection._close,
-    Output.LET_GO: Connection._letGo,
-    Output.DROP: Connection._drop,
-    Output.RESET: Connection._reset,
-}
-
-
-#: The next node; whether the report is to note the step; whether it ends what can
-#: be written; what is to be done.
-_Step = tuple[Node, bool, bool, tuple[Callable[[Connection], None], ...]]
-
-
-def _performing(
-    table: dict[tuple[Node, Input], Step],
-) -> dict[Node, dict[Input, _Step]]:
-    """
-    A table of the machine's, as this module needs it.
-    """
-    steps: dict[Node, dict[Input, _Step]] = {node: {} for node in Node}
-    for (node, event), (after, outputs) in table.items():
-        steps[node][event] = (
-            after,
-            after.state is not node.state or after.peerDone is not node.peerDone,
-            node.sending and not after.sending,
-            tuple(_PERFORM[output] for output in outputs),
-        )
-    return steps
-
-
-_ASKED, _UNASKED = _performing(STEPS), _performing(UNASKED)
 
 __all__ = ["Connection"]

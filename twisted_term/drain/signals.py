@@ -113,7 +113,7 @@ class SignalDrain:
             for drained in list(self._drained):
                 try:
                     drained.abort()
-                except Exception:  # the others are not to suffer
+                except Exception:  # the others must be aborted too
                     _log.failure("cannot abort {drained}", drained=repr(drained))
 
     def _drain(self, drained: Drained) -> Deferred[Any]:

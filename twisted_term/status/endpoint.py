@@ -19,8 +19,8 @@ from ..drain.drainer import LiveFactory
 from ..drain.port import CarefulPort
 from .monitor import Monitor
 
-#: A browser may keep an idle connection for long after our FIN; and a page shows
-#: the drain of what it watches, and an agent says so, until that is over.
+#: A browser may keep an idle connection open long after our FIN.  The page, and the
+#: agent, must show the drain of the watched port until that is over.
 _OPTIONS = "lingerIdle=1:drainTimeout=2:onSignal=no"
 
 

@@ -23,8 +23,8 @@ _log = Logger()
 
 #: Seconds between looks at the monitor, while somebody watches.
 _INTERVAL = 1.0
-#: After so many looks with no news a comment is sent, so that nobody between
-#: here and the viewer takes the stream for dead.
+#: After this many looks without news a comment is sent.  Otherwise a proxy between
+#: the server and the viewer might close the stream because it is idle.
 _HEARTBEAT = 15
 #: So many may watch at once.
 _MOST_VIEWERS = 50
@@ -115,7 +115,8 @@ class _Viewer:
 
 class Events(Leaf):
     """
-    A viewer that does not read is sent nothing, and then what is new.  While
+    A viewer that does not read is sent nothing.  When it reads again, it gets what is
+    new by then.  While
     C{ready()} is false each stream ends after one event, so that no viewer keeps a
     server from its end; the page asks again.  When there are 50 viewers, another
     one gets 503.

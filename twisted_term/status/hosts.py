@@ -1,5 +1,5 @@
 """
-Who is meant by a request: the C{Host} header, against DNS rebinding.
+Checks the C{Host} header of a request, as a protection against DNS rebinding.
 
 A page from C{evil.example}, whose name its owner lets point to 127.0.0.1 after it
 was loaded, may ask that address as if it were its own, and read the answers.  What

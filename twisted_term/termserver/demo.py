@@ -333,7 +333,7 @@ class DemoProtocol(TerminationMixin, Protocol):
         return deferLater(self.factory.clock, seconds, self._answer, "DONE")
 
     def do_SHUTDOWN(self, nothing: None) -> None:
-        # What comes behind it cannot be answered, and need not be held.
+        # Commands that follow cannot be answered, so they need not be held.
         self._work.end()
         self.transport.loseWriteConnection()
 

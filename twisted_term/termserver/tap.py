@@ -257,7 +257,7 @@ def makeService(options: Options) -> Service:
     factory: Any = DemoFactory(reactor)
     factories: dict[str, Any] = {}
     if "status" in beside:
-        # twisted.web is loaded for who asks for it.
+        # The page needs a web server, which is loaded for who asks for it.
         from ..status.resource import statusSite
 
         monitor = Monitor(name="termserver")

@@ -1,5 +1,5 @@
 """
-What any terminable transport has to do.
+Tests that every terminable transport must pass.
 """
 
 from __future__ import annotations

@@ -142,7 +142,8 @@ def reset(skt: object) -> None:
     the last one: while another process holds a duplicate of the descriptor
     nothing is sent at all.  On Linux, connect() with AF_UNSPEC dissolves the
     connection at once, whoever else holds it (connect(2); C{tcp_disconnect},
-    net/ipv4/tcp.c).  Elsewhere the close that follows has to do.
+    net/ipv4/tcp.c).  On other systems only the
+    close that follows sends RST.
     """
     if not isTCP(skt):
         return

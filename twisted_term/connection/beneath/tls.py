@@ -151,8 +151,8 @@ class TLS:
             self.failed |= self._unencrypted > 0
             self._shutBeneath()
         else:
-            # A health check perhaps, that connects and closes; or somebody who
-            # wanted something, and has got nothing.
+            # A health check may just connect and close.  But the peer may also
+            # have wanted an answer, and got none.
             self.failed = True
 
     @property
@@ -282,7 +282,7 @@ class TLS:
         return None if written is None else written - self.closeNotifySize
 
     def hangsUp(self, owed: Optional[int]) -> bool:
-        # Who has closed over TLS answers our close_notify with a reset.
+        # A peer that has closed its socket answers our close_notify with RST.
         return owed == 0 or bool(self._lower.hangsUp(owed))
 
     def stopped(self) -> bool:
@@ -293,8 +293,8 @@ class TLS:
         self._lower.abandon()
 
     def owed(self, count: int) -> int:
-        # Our close_notify is nothing that the application has written; and
-        # who has closed already answers it with a reset.
+        # The application has not written our close_notify.  A peer that has
+        # already closed its socket answers it with RST.
         return int(self._lower.owed(max(0, count - self.closeNotifySize)))
 
     def judge(self, outcome: Outcome) -> Outcome:

@@ -1,0 +1,384 @@
+"""
+One end, look by look, under a Clock: what is noted for the report, when it is looked
+again, and what happens in a look.  L{tests.mutation} found what these test.
+"""
+
+from __future__ import annotations
+
+import gc
+from typing import Any, Callable
+
+from twisted.internet.error import ConnectionLost
+from twisted.internet.task import Clock
+from twisted.python.components import registerAdapter
+from twisted.python.failure import Failure
+
+from twisted_term import Initiator, Outcome, State, TerminationPolicy
+from twisted_term.applications.conversation import Conversation
+from twisted_term.connection.beneath.kernel import SendQueue
+from twisted_term.connection.ending import Ending
+from twisted_term.connection.sweep import sweepOf
+from twisted_term.interfaces import IConversation
+
+from . import doubles
+from .doubles import Application, HalfCloseable, TransportTestCase
+
+
+class Probed(Application):
+    """
+    Has work in flight for as long as the test says, and its peer is asked.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.works: Callable[[], bool] = lambda: True
+        self.probes: list[float] = []
+
+
+class ProbedConversation(Conversation):
+    protocol: Probed
+
+    def __init__(self, protocol: Any) -> None:
+        super().__init__(protocol)
+
+    def inFlight(self, transport: Any) -> bool:
+        return self.protocol.works()
+
+    def probe(self, transport: Any) -> bool:
+        clock: Any = transport.reactor
+        self.protocol.probes.append(clock.seconds())
+        return True
+
+
+registerAdapter(ProbedConversation, Probed, IConversation)
+
+
+def endings() -> int:
+    """
+    How many there are in this process.
+    """
+    return sum(type(found) is Ending for found in gc.get_objects())
+
+
+class Later(Clock):
+    """
+    One that does not begin at 0.
+    """
+
+    rightNow = 1000.0
+
+
+class EndingTestCase(TransportTestCase):
+    def setUp(self) -> None:
+        self.patch(doubles, "Clock", Later)
+
+    def stop(self) -> None:
+        """
+        The reactor stops.
+        """
+        sweepOf(self.clock).stop()  # type: ignore[arg-type]
+
+
+class ReportTests(EndingTestCase):
+    """
+    What is noted for the report.
+    """
+
+    def test_seconds(self) -> None:
+        """
+        The time in each state, and that of the peer's FIN, count from when the
+        connection was made.
+        """
+        self.connect()
+        self.clock.advance(3)
+        self.owe(1)
+        self.transport.loseConnection()
+        self.clock.advance(0.75)
+        self.below.writeConnectionLost()
+        self.clock.advance(1.5)
+        self.below.readConnectionLost()
+        self.clock.advance(0.5)
+        self.owe(0, 1)
+        self.advance(1)
+        report = self.end()
+        self.assertIs(report.outcome, Outcome.CLEAN)
+        self.assertEqual(report.peerFin, 5.25)
+        seconds = dict(report.seconds)
+        lingering = seconds.pop(State.LINGERING)
+        self.assertEqual(seconds, {State.OPEN: 3.0, State.FLUSHING: 0.75})
+        self.assertTrue(2.0 <= lingering <= 2.25, lingering)
+
+    def test_bytesAfterPeerFin(self) -> None:
+        """
+        What is written after the peer's FIN is counted, and what was before it
+        is not; a count that shrinks is none.
+        """
+        for later, count in ((180, 30), (150, 0), (149, 0)):
+            self.connect()
+            self.owe(100, 50)
+            with self.transport.hold():
+                self.below.readConnectionLost()
+            self.owe(0, later)
+            self.clock.advance(0)
+            self.below.writeConnectionLost()
+            report = self.end()
+            self.assertEqual((report.peerFin, report.bytesAfterPeerFin), (0.0, count))
+
+    def test_finFirst(self) -> None:
+        """
+        Where our FIN came first, nothing can be written after the peer's.
+        """
+        self.connect()
+        self.transport.loseConnection()
+        self.below.writeConnectionLost()
+        self.below.readConnectionLost()
+        self.assertIs(self.end().bytesAfterPeerFin, None)
+
+    def test_unknown(self) -> None:
+        """
+        What the kernel does not say is not known.
+        """
+        self.connect()
+        with self.transport.hold():
+            self.below.readConnectionLost()
+            self.wire.queue = None
+        self.clock.advance(0)
+        self.below.writeConnectionLost()
+        report = self.end()
+        self.assertIs(report.bytesAfterPeerFin, None)
+        self.assertIs(report.bytesUnacknowledged, None)
+        self.assertIs(report.delivered, None)
+
+    def test_initiator(self) -> None:
+        """
+        Who begins the end is its initiator, whatever comes after that.
+        """
+        begins: dict[Initiator, list[Callable[[], object]]] = {
+            Initiator.PEER: [
+                lambda: self.below.readConnectionLost(),
+                lambda: self.wire.connectionLost(Failure(ConnectionLost())),
+            ],
+            Initiator.LOCAL: [
+                lambda: self.transport.loseConnection(),
+                lambda: self.transport.loseWriteConnection(),
+                lambda: self.transport.abortConnection(),
+                lambda: self.transport.closeConnection(),
+            ],
+        }
+        for initiator, ways in begins.items():
+            for begin in ways:
+                self.connect()
+                self.wire.queue = SendQueue(0, 0, True)
+                begin()
+                self.assertIs(self.end().initiator, initiator)
+
+    def test_freed(self) -> None:
+        """
+        When it has ended nothing is left of it, without the garbage collector,
+        and the reactor's stop finds nobody.
+        """
+        gc.collect()
+        gc.disable()
+        self.addCleanup(gc.enable)
+        others = endings()
+        self.connect()
+        with self.transport.hold():
+            self.below.readConnectionLost()
+            self.transport.terminate(60)
+        self.clock.advance(0)
+        self.below.writeConnectionLost()
+        self.end()
+        self.stop()
+        self.application.transport = None
+        del self.transport
+        self.assertEqual(endings(), others)
+
+
+class StopTests(EndingTestCase):
+    """
+    The reactor stops after the peer's FIN, of which it knows no more.
+    """
+
+    def test_states(self) -> None:
+        """
+        The application is told, whatever it is that is waited for.
+        """
+
+        def hold() -> None:
+            self.transport.hold()
+            self.below.readConnectionLost()
+
+        def flush() -> None:
+            self.transport.loseWriteConnection()
+            self.below.readConnectionLost()
+
+        def acknowledge() -> None:
+            self.transport.loseConnection()
+            self.below.writeConnectionLost()
+            self.below.readConnectionLost()
+
+        for wait in (hold, flush, acknowledge):
+            self.connect()
+            self.owe(1000)
+            wait()
+            self.assertNotIn("lost", self.application.told)
+            self.stop()
+            report = self.end()
+            self.assertIs(report.outcome, Outcome.LOST)
+            self.assertEqual(report.bytesUnacknowledged, 1000)
+
+
+class LookTests(EndingTestCase):
+    """
+    When it is looked, and what a look finds.
+    """
+
+    def test_afterReset(self) -> None:
+        """
+        What has been reset is not looked at any more, although the transport
+        has not told of its end.
+        """
+        self.connect()
+        self.owe(1000)
+        self.transport.loseConnection()
+        self.advance(1)
+        self.transport.abortConnection()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.end()
+
+    def test_resetWhenAsked(self) -> None:
+        """
+        Nor is one that is reset by who is asked whether work is in flight.
+        """
+        self.connect(Probed())
+
+        def works() -> bool:
+            self.transport.abortConnection()
+            return True
+
+        self.application.works = works  # type: ignore[attr-defined]
+        self.transport.loseConnection()
+        self.advance(1)
+        self.assertReset()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.end()
+
+    def test_endsInALook(self) -> None:
+        """
+        A look that finds the work done may end it all.
+        """
+        self.connect(Probed())
+        self.below.readConnectionLost()
+        self.wire.loseWriteConnection = (  # type: ignore[method-assign]
+            lambda: self.below.writeConnectionLost()
+        )
+        self.advance(1)
+        self.application.works = lambda: False  # type: ignore[attr-defined]
+        self.advance(1.25)
+        self.assertIs(self.end().outcome, Outcome.CLEAN)
+
+    def test_probes(self) -> None:
+        """
+        A peer that is done is asked a quarter of a second after its FIN, and at
+        intervals that double; one that is not is not asked.
+        """
+        self.connect(Probed())
+        self.transport.loseWriteConnection()
+        self.advance(10)
+        probes = self.application.probes  # type: ignore[attr-defined]
+        self.assertEqual(probes, [])
+        self.below.readConnectionLost()
+        begin = self.clock.seconds()
+        for _ in range(1600):
+            self.clock.advance(0.0078125)
+        after = [probe - begin for probe in probes]
+        # When it is looked: the pauses between looks double, too.
+        for found, expected in zip(after, (0.3, 1.5, 2.5, 4.5, 8.5)):
+            self.assertTrue(0 <= found - expected < 0.02, after)
+        self.assertEqual(len(after), 5, after)
+        self.transport.abortConnection()
+        self.end()
+
+    def test_gone(self) -> None:
+        """
+        A reset that only the kernel knows of is found at the next look while
+        the peer is done and we are not, or while it owes acknowledgements.
+        """
+        for owed in (False, True):
+            self.connect()
+            if owed:
+                self.owe(10)
+                self.transport.loseConnection()
+                self.below.writeConnectionLost()
+            else:
+                self.transport.hold()
+            self.below.readConnectionLost()
+            self.advance(0.5)
+            self.assertNotIn("lost", self.application.told)
+            self.wire.queue = SendQueue(10 * owed, 0, True)
+            self.advance(1.5)
+            self.assertIs(self.end().outcome, Outcome.RESET_BY_PEER)
+
+    def test_open(self) -> None:
+        """
+        An application that goes on after the peer's FIN has no limit, and the
+        kernel is asked every five seconds whether the peer has gone.
+        """
+        for owed in (0, 1000):
+            self.connect(HalfCloseable())
+            self.owe(owed)
+            self.below.readConnectionLost()
+            self.advance(200)
+            self.assertIs(self.transport.state, State.OPEN)
+            self.wire.queue = SendQueue(owed, 0, True)
+            self.advance(5.25)
+            self.assertIs(self.end().outcome, Outcome.RESET_BY_PEER)
+
+    def test_silenceBefore(self) -> None:
+        """
+        What arrived before the application closed puts off no limit of the
+        close.
+        """
+        self.connect()
+        self.transport.loseWriteConnection()
+        self.below.writeConnectionLost()
+        self.advance(28)  # between two looks
+        self.below.dataReceived(b"more")
+        self.advance(1)
+        self.transport.loseConnection()
+        self.advance(3.75)
+        self.assertIs(self.transport.state, State.LINGERING)
+        self.advance(0.875)
+        self.assertIs(self.end().outcome, Outcome.LINGER_EXPIRED)
+
+    def test_steps(self) -> None:
+        """
+        A step of the clock counts for a quarter more than the pause in which it
+        comes, before the first look and after it, and no more.
+        """
+        self.policy = TerminationPolicy(flushTimeout=1)
+        self.connect()
+        self.owe(1000)
+        self.transport.loseConnection()
+        self.clock.advance(3600)  # counts for 0.125 seconds
+        self.assertIs(self.transport.state, State.FLUSHING)
+        self.clock.advance(3600)  # for 0.15625
+        self.assertIs(self.transport.state, State.FLUSHING)
+        self.advance(1)
+        self.assertReset()
+        self.end()
+
+    def test_tinyLimit(self) -> None:
+        """
+        A limit that is next to nothing does not keep the reactor busy: a look
+        is a millisecond after the one before.
+        """
+        self.policy = TerminationPolicy(workTimeout=1e-6)
+        self.connect()
+        self.transport.hold()
+        self.transport.loseConnection()
+        (call,) = self.clock.getDelayedCalls()
+        self.assertAlmostEqual(call.getTime() - self.clock.seconds(), 0.001)
+        self.clock.advance(0.002)
+        self.assertReset()
+        self.end()
