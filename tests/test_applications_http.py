@@ -490,6 +490,51 @@ class DrainTests(HTTPTestCase):
         self.assertEqual(frames[-1], (7, b"\0\0\0\1\0\0\0\0"))
 
     @inlineCallbacks
+    def test_goAwayLate(self) -> Any:
+        """
+        Who connects after the begin of a drain is answered, and has its GOAWAY
+        behind the answer, though TLS negotiates HTTP/2 only then.
+        """
+        poll = Poll()
+        port = yield self.serveTLS(poll, True)
+        raw = yield deferToThread(socket.create_connection, ("127.0.0.1", port))
+        raw.settimeout(SECONDS)
+        yield self.until(lambda: self.transports)
+        self.transports[0].drainBegins(25)
+        client = yield deferToThread(_h2Context().wrap_socket, raw)
+        self.addCleanup(client.close)
+        client.sendall(_h2Request())
+        yield self.until(lambda: poll.requests)
+        poll.requests[0].write(b"answer")
+        poll.requests[0].finish()
+        frames: list[tuple[int, bytes]] = []
+        yield deferToThread(_readFrames, client, frames, 7)
+        self.assertEqual(frames[-1], (7, b"\x7f\xff\xff\xff\0\0\0\0"))
+        self.assertIn((0, b"answer"), frames)
+        self.transports[0].drain()
+        yield deferToThread(_readFrames, client, frames, None)
+        self.assertEqual(frames[-1], (7, b"\0\0\0\1\0\0\0\0"))
+
+    @inlineCallbacks
+    def test_goAwayUnused(self) -> Any:
+        """
+        Who has not asked for anything yet is given a moment, and then told.
+        """
+        port = yield self.serveTLS(Poll(), True)
+        raw = yield deferToThread(socket.create_connection, ("127.0.0.1", port))
+        raw.settimeout(SECONDS)
+        client = yield deferToThread(_h2Context().wrap_socket, raw)
+        self.addCleanup(client.close)
+        # The preface (RFC 9113, 3.4), and SETTINGS without any.
+        client.sendall(_h2Request()[:24] + b"\0\0\0\4\0\0\0\0\0")
+        yield self.until(lambda: self.transports)
+        yield deferLater(reactor, 0.1)
+        self.transports[0].drainBegins(25)
+        frames: list[tuple[int, bytes]] = []
+        yield deferToThread(_readFrames, client, frames, 7)
+        self.assertEqual(frames[-1], (7, b"\x7f\xff\xff\xff\0\0\0\0"))
+
+    @inlineCallbacks
     def test_whenDraining(self) -> Any:
         """
         A long poll is answered when the drain begins; and who asks after that

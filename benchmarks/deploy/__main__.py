@@ -18,8 +18,8 @@ start of the next process.
 
     python -m benchmarks.deploy [--fronts haproxy/nginx] [--restarts 10] ... [--write]
 
-All of it takes more than an hour, and with C{--short} a quarter of one: as many
-restarts, with less time in between, and several rows at once.
+All of it takes more than an hour, and with C{--short} a third of one: as many
+restarts, with less time in between, fewer fronts, and two rows at once.
 """
 
 from __future__ import annotations
@@ -252,7 +252,7 @@ def main() -> None:
     parser.add_argument(
         "--short",
         action="store_true",
-        help="a quarter of an hour: fewer fronts and seconds, several rows at once",
+        help="a third of an hour: fewer fronts and seconds, two rows at once",
     )
     parser.add_argument("--form", choices=_FORMS, default="text")
     parser.add_argument(

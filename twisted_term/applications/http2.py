@@ -70,12 +70,11 @@ class HTTP2(Conversation):
         """
         See L{IConversation.drainBegins}.
         """
-        patience = _PATIENCE if seconds is None else seconds / 2
-        late = self.protocol.callLater(patience, lambda: tell())
+        later = self.protocol.callLater
+        told: list[None] = []
 
         def tell() -> None:
-            if late.active():
-                late.cancel()
+            cancel()
             if not told:
                 told.append(None)
                 _goAway(transport, _ANY_STREAM)
@@ -85,12 +84,15 @@ class HTTP2(Conversation):
             if self.protocol.conn.highest_inbound_stream_id:
                 tell()
             else:
-                self.protocol.callLater(_FIRST, lambda: self._whenIdle(tell))
+                calls.append(later(_FIRST, self._whenIdle, tell))
 
-        told: list[None] = []
-        transport.whenTerminated().addCallback(
-            lambda report: late.active() and late.cancel()
-        )
+        def cancel(report: Any = None) -> None:
+            for call in calls:
+                if call.active():
+                    call.cancel()
+
+        calls = [later(_PATIENCE if seconds is None else seconds / 2, tell)]
+        transport.whenTerminated().addCallback(cancel)
         self._whenIdle(idle)
 
     def drain(self, transport: Any) -> None:
