@@ -63,4 +63,19 @@ EXPLAINED: dict[tuple[str, str, str], str] = {
         "acknowledged, owed = -unsent, unsent > 0",
         "acknowledged, owed = -unsent, unsent != 0",
     ): "a count of bytes is not negative",
+    (
+        "ending",
+        "self._wait(min(pause, left / 2 if left > _FIRST else left))",
+        "self._wait(min(pause, left / 2 if left >= _FIRST else left))",
+    ): "one look more where exactly that much is left, and the same end",
+    (
+        "drainer",
+        "if self._phase < Phase.DRAINED:",
+        "if self._phase is not Phase.DRAINED:",
+    ): "DRAINED is the last phase",
+    (
+        "drainer",
+        "if Phase.CLOSING <= self._phase < Phase.DRAINED:",
+        "if Phase.CLOSING <= self._phase is not Phase.DRAINED:",
+    ): "DRAINED is the last phase",
 }

@@ -387,6 +387,19 @@ class AbortTests(DrainerTestCase):
         self.clock.advance(0.5)
         self.assertIn("loseWriteConnection", made[0].calls)
 
+    def test_stillNew(self) -> None:
+        """
+        A connection that is not half a second old has the rest of it.
+        """
+        self.drainer()
+        wire = self.connect()
+        self.clock.advance(0.2)
+        self.drain()
+        self.clock.pump([0, 0, 0.29])
+        self.assertEqual(wire.calls, [])
+        self.clock.advance(0.02)
+        self.assertIn("loseWriteConnection", wire.calls)
+
     def test_oneTimer(self) -> None:
         """
         Connections that come in while others are ended have one timer together.
