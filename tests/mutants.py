@@ -78,4 +78,14 @@ EXPLAINED: dict[tuple[str, str, str], str] = {
         "if Phase.CLOSING <= self._phase < Phase.DRAINED:",
         "if Phase.CLOSING <= self._phase is not Phase.DRAINED:",
     ): "DRAINED is the last phase",
+    (
+        "drainer",
+        "return self._phase is not Phase.SERVING",
+        "return self._phase > Phase.SERVING",
+    ): "SERVING is the first phase",
+    (
+        "drainer",
+        "if self._phase is not Phase.SERVING:",
+        "if self._phase > Phase.SERVING:",
+    ): "SERVING is the first phase",
 }
