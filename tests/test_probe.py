@@ -20,7 +20,8 @@ from collections import Counter
 from importlib.metadata import version
 from itertools import count
 from pathlib import Path
-from typing import Any, Callable
+from types import SimpleNamespace
+from typing import Any, Callable, cast
 from unittest import mock
 from xml.etree import ElementTree
 
@@ -28,9 +29,12 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from twisted_term.probe import command
 from twisted_term.probe.answers import BadAnswer, readHTTP
+from twisted_term.probe.cases import Played, Probe
 from twisted_term.probe.client import Address, Client, Limits
 from twisted_term.probe.proc_net import TimeWait
 from twisted_term.probe.progress import Progress
+from twisted_term.probe.targets import HTTPTarget
+from twisted_term.probe.verdicts import Verdict, judge
 
 from .probing import (
     BODY,
@@ -190,7 +194,7 @@ class VerdictTests(ProbeTestCase):
         def script(connection: socket.socket) -> None:
             number = next(numbers)  # 0 is the look at the address
             connection.recv(9999)
-            connection.sendall(HEADER % 3 + (b"abc" if number < 3 else b"abd"))
+            connection.sendall(HEADER % 3 + (b"abd" if number == 3 else b"abc"))
 
         status, _, rounds = self.served(script, "--case=polite")
         self.assertEqual(rounds["polite"]["received"], 3)
@@ -198,6 +202,22 @@ class VerdictTests(ProbeTestCase):
             rounds["polite"]["note"], "other bytes than the polite client's"
         )
         self.assertEqual(status, 1)
+
+    def test_clock(self) -> None:
+        """
+        An answer that varies now and then, as one that holds a clock, is judged
+        by its own framing from then on: no bytes are missing.
+        """
+        numbers = count()
+
+        def script(connection: socket.socket) -> None:
+            number = next(numbers)  # 0 is the look at the address
+            connection.recv(9999)
+            connection.sendall(HEADER % 3 + (b"abc" if number < 3 else b"abd"))
+
+        status, document, rounds = self.served(script, "--case=polite")
+        self.assertEqual((status, rounds["polite"]["verdict"]), (0, "clean"), rounds)
+        self.assertFalse(document["reference"]["static"])
 
     def test_varies(self) -> None:
         """
@@ -681,6 +701,52 @@ class GeneratedTests(SynchronousTestCase):
                     readHTTP(bytes(broken), count)
         self.assertGreater(min(seen.values()), self.answers // 4)
 
+    def test_verdicts(self) -> None:
+        """
+        With each answer, and each way to end, one verdict: nothing that is whole
+        is called lost, and nothing that is cut is called clean.
+        """
+        chance = random.Random(16)
+        target = HTTPTarget("http://a/")
+        case = next(one for one in command.CASES if one.name == "half-close")
+        seen: Counter[Verdict] = Counter()
+        for _ in range(self.answers):
+            data = generate(chance, True)[0]
+            probe = Probe(target, Address(0, None), Limits(1), 0)
+            probe.learn(lambda probe, data=data: replayed(data, "FIN"))
+            cut = data[: chance.randrange(len(data))]
+            for sent in (data, cut):
+                for end in ("FIN", "RST", "none"):
+                    one = judge(case, probe, replayed(sent, end))
+                    seen[one.verdict] += 1
+                    whole = {"FIN": "CLEAN", "RST": "RESETS", "none": "HANGS"}
+                    broken = {"none": "HANGS"}
+                    names = whole if sent is data else broken
+                    expected = Verdict[names.get(end, "LOSES")]
+                    self.assertIs(one.verdict, expected, (sent, end))
+                    if sent is data:
+                        self.assertFalse(one.lost, (sent, end))
+        self.assertEqual(len(seen), 4)
+
+
+def replayed(data: bytes, end: str) -> Played:
+    """
+    A connection on which these bytes came, and then FIN, RST or nothing.
+    """
+    client = SimpleNamespace(
+        data=data,
+        over=end != "none",
+        fin=end == "FIN",
+        reset=end == "RST",
+        endless=False,
+        closeNotify=None,
+        held=None,
+        closedFirst="server",
+        seconds=0.0,
+        timeWait=TimeWait.NONE,
+    )
+    return Played(cast(Client, client), readHTTP(data))
+
 
 def generate(chance: random.Random, last: bool) -> tuple[bytes, bytes, bool]:
     """
@@ -773,6 +839,15 @@ class OptionTests(ProbeTestCase):
                 [url, "--unix=/nothing"],
                 f"{url!r}: --unix '/nothing': No such file or directory",
             ),
+            (
+                [url, "--sni=a..b"],
+                "argument --sni: 'a..b': must be the name of a host",
+            ),
+            (
+                ["http://a..b/"],
+                "'http://a..b/': 'a..b': must be the name of a host",
+            ),
+            (["http://a/b\nc"], f"'http://a/b\\nc': {ascii}"),
             (["http://"], "'http://': must be http://host:port/path"),
             (["http://[::1/"], "'http://[::1/': must be http://host:port/path"),
             (["http://a:0/"], "'http://a:0/': must be http://host:port/path"),
@@ -858,6 +933,37 @@ class OptionTests(ProbeTestCase):
             )
         self.assertEqual((done.returncode, done.stderr), (2, b""))
 
+    def test_noOutput(self) -> None:
+        """
+        Standard output that is closed, and one that is full.
+        """
+        url = f"http://127.0.0.1:{Scripted(self, clean).port}/"
+        probe = f"{sys.executable} -m twisted_term.probe {url} --case=polite"
+        full = b"term-probe: standard output: No space left on device\n"
+        for where, status, said in (
+            (">&-", 0, b""),
+            (">/dev/full", 2, full),
+            ("--json >/dev/full", 2, full),
+        ):
+            done = subprocess.run(
+                f"{probe} {where}", shell=True, stderr=subprocess.PIPE, timeout=SECONDS
+            )
+            self.assertEqual((done.returncode, done.stderr), (status, said), where)
+
+    def test_reportFirst(self) -> None:
+        """
+        Whether the report can be written is known before a case is played.
+        """
+        url = f"http://127.0.0.1:{Scripted(self, clean).port}/"
+        problem = "must be a file that can be written"
+        for path, why, played in (
+            ("/nothing/x", "No such file or directory", False),
+            ("/dev/full", "No space left on device", True),
+        ):
+            status, out, err = self.probe(url, "--case=polite", f"--junit={path}")
+            self.assertEqual(err, f"term-probe: --junit {path!r}: {problem}: {why}\n")
+            self.assertEqual((status, "polite" in out), (2, played))
+
     def test_junit(self) -> None:
         """
         A case is a test case; what loses data fails, and says why.
@@ -871,6 +977,7 @@ class OptionTests(ProbeTestCase):
         url = f"http://127.0.0.1:{Scripted(self, script).port}/"
         cases = ("--case=polite", "--case=upload", "--explain", "--rounds=1")
         status, out, _ = self.probe(url, f"--junit={path}", *cases)
+        self.assertLessEqual(max(map(len, out.splitlines())), 80)
         suite = ElementTree.parse(path).getroot()
         self.assertEqual(
             [suite.get(name) for name in ("tests", "failures", "errors")],
@@ -911,6 +1018,22 @@ class OptionTests(ProbeTestCase):
             url = f"http://127.0.0.1:{server.port}/"
             status, _, err = self.probe(url)
             self.assertEqual((status, err), (2, f"term-probe: {url!r}: {problem}\n"))
+
+    def test_silent(self) -> None:
+        """
+        A server that never answers, and one that speaks no TLS.
+        """
+        port = Scripted(self, lambda skt: skt.recv(9999) and skt.recv(1)).port
+        url = f"http://127.0.0.1:{port}/"
+        status, _, err = self.probe(url, "--patience=0.5")
+        problem = "no answer to a polite client within 0.5 s"
+        self.assertEqual((status, err), (2, f"term-probe: {url!r}: {problem}\n"))
+        answer = b"HTTP/1.1 400 Bad Request\r\n\r\n"
+        port = Scripted(self, lambda skt: skt.recv(9999) and skt.sendall(answer)).port
+        url = f"https://127.0.0.1:{port}/"
+        status, _, err = self.probe(url)
+        problem = "must speak TLS, and does not"
+        self.assertEqual((status, err), (2, f"term-probe: {url!r}: {problem}\n"))
 
 
 class TwistedTests(SynchronousTestCase):

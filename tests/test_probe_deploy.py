@@ -324,6 +324,14 @@ class OptionTests(DeployTestCase):
                     " HUP or QUIT",
                 ),
                 (
+                    [url, "--reload='"],
+                    'argument --reload: "\'": must be a command: No closing quotation',
+                ),
+                (
+                    ["ws://a/", "--", "x"],
+                    "'ws://a/': the scheme must be http or https here",
+                ),
+                (
                     [url, "--stream=x", "--", "x"],
                     "'x': must be a path that starts with /",
                 ),

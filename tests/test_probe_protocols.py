@@ -7,13 +7,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
+import random
 import subprocess
 import sys
 import tempfile
 import threading
+from collections import Counter
 from pathlib import Path
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Optional, cast
 from unittest import mock
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from twisted_term.probe.answers import BadAnswer
+from twisted_term.probe.targets import HTTP2Target, WebSocketTarget
 
 from .certificates import certificateFile, needs
 from .probing import BODY, SIZE, ProbeTestCase, Scripted
@@ -165,6 +173,114 @@ class HTTP2Tests(ProbeTestCase):
             url = f"http://127.0.0.1:{port}/"
             status, _, err = self.probe(url, "--http2", "--patience=2")
             self.assertEqual((status, err.count("\n")), (2, 1), err)
+
+
+class Deaf:
+    """
+    As much of a client as a connection needs.
+    """
+
+    protocol = "h2"
+
+    def __init__(self) -> None:
+        self.sent = b""
+        self.listener: Callable[[bytes], None] = lambda data: None
+        self.more: Callable[[], bytes] = bytes
+
+    def send(self, data: bytes) -> None:
+        self.sent += data
+
+    def sendFrom(self, more: Callable[[], bytes]) -> None:
+        self.more = more
+
+
+def spoilt(chance: random.Random, data: bytes) -> bytes:
+    """
+    The same, with up to three bytes that are others.
+    """
+    spoiled = bytearray(data)
+    for _ in range(chance.randrange(4)):
+        spoiled[chance.randrange(len(spoiled))] = chance.randrange(256)
+    return bytes(spoiled)
+
+
+@once
+class GeneratedTests(SynchronousTestCase):
+    """
+    Answers that are broken in all sorts of ways: none is worse than a L{BadAnswer}.
+    """
+
+    #: So many; C{TEST_ANSWERS} asks for another number.
+    answers = int(os.environ.get("TEST_ANSWERS", 20_000)) // 10
+
+    def test_http2(self) -> None:
+        """
+        Frames, and numbers in the header.
+        """
+        needs("h2")
+        from h2.config import H2Configuration
+        from h2.connection import H2Connection
+
+        from twisted_term.probe.http2 import Connection
+
+        chance = random.Random(17)
+        seen: Counter[str] = Counter()
+        target = HTTP2Target("http://a/")
+        for _ in range(self.answers):
+            client = Deaf()
+            connection = Connection(cast(Any, client), target)
+            stream = connection.ask("GET")
+            unchecked = H2Configuration(False, validate_outbound_headers=False)
+            server = H2Connection(unchecked)
+            server.initiate_connection()
+            server.receive_data(client.more())
+            length = chance.choice(("3", "3", "\xb2", "9" * 30, "x"))
+            status = chance.choice(("200", "200", "404", "abc", "", "-1"))
+            server.send_headers(1, [(":status", status), ("content-length", length)])
+            server.send_data(1, b"abc", end_stream=True)
+            try:
+                client.listener(spoilt(chance, server.data_to_send()))
+            except BadAnswer:
+                seen["bad"] += 1
+            else:
+                client.more()
+                seen["whole" if stream.answer.complete else "cut"] += 1
+        self.assertEqual(len(seen), 3, seen)
+
+    def test_webSocket(self) -> None:
+        """
+        The handshake, and frames.
+        """
+        needs("wsproto")
+        from wsproto import ConnectionType, WSConnection
+        from wsproto.events import (
+            AcceptConnection,
+            CloseConnection,
+            Ping,
+            TextMessage,
+        )
+
+        from twisted_term.probe.websocket import WebSocket
+
+        chance = random.Random(18)
+        seen: Counter[str] = Counter()
+        target = WebSocketTarget("ws://a/")
+        for _ in range(self.answers):
+            client = Deaf()
+            connection = WebSocket(cast(Any, client), target)
+            server = WSConnection(ConnectionType.SERVER)
+            server.receive_data(client.sent)
+            list(server.events())
+            head = server.send(AcceptConnection())
+            frames = server.send(TextMessage("\u1234")) + server.send(Ping(b"x"))
+            frames += server.send(CloseConnection(1000, "\u1234"))
+            if chance.random() < 0.5:
+                head = spoilt(chance, head)
+            client.listener(head)
+            client.listener(spoilt(chance, frames))
+            wrong = connection.wrong is not None
+            seen["wrong" if wrong else str(connection.answer.complete)] += 1
+        self.assertEqual(len(seen), 3, seen)
 
 
 class WebSocketServer:

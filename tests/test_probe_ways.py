@@ -294,6 +294,17 @@ class CaptureTests(ProbeTestCase):
             err, f"term-probe: {url!r}: --pcap: needs tcpdump or dumpcap\n"
         )
 
+    def test_fails(self) -> None:
+        """
+        What the command has said is shown, in one line.
+        """
+        if not (shutil.which("tcpdump") or shutil.which("dumpcap")):
+            raise SkipTest("tcpdump and dumpcap are not installed")
+        url = f"http://127.0.0.1:{Scripted(self, clean).port}/"
+        status, out, err = self.probe(url, "--pcap=/nothing/x")
+        self.assertEqual((status, out, err.count("\n")), (2, "", 1), err)
+        self.assertIn("--pcap '/nothing/x': ", err)
+
 
 class TwistedTests(SynchronousTestCase):
     """

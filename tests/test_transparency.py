@@ -6,6 +6,7 @@ that it is handed works the same behind C{term:}.  Bare Twisted is beside it.
 from __future__ import annotations
 
 import array
+import gc
 import os
 import re
 import select
@@ -13,6 +14,7 @@ import socket
 import ssl
 import tempfile
 import threading
+import weakref
 from collections.abc import Iterable
 from pathlib import Path
 from shutil import rmtree
@@ -281,6 +283,106 @@ class AutobahnTests(TransparencyTestCase):
             self.assertEqual(app.received, b"hello")
             yield self.told(app)
             yield self.told(server.connections[0])
+
+
+class ReplacingTests(TransparencyTestCase):
+    """
+    A client's protocol that is called by an endpoint's own one, and not by its
+    transport.
+    """
+
+    @inlineCallbacks
+    def clients(self, server: Apps, client: Callable[[], Apps]) -> Any:
+        """
+        Connect by each way in.
+
+        @return: a Deferred of the clients' factories, bare Twisted's first.
+        """
+        number = yield self.serveTCP(f"term:{TCP}", server)
+        found = []
+        for protocol, wrap in (
+            (App, lambda endpoint: endpoint),
+            (App, lambda endpoint: wrapped(endpoint, "term:")),
+            (MixedApp, lambda endpoint: endpoint),
+        ):
+            factory: Any = client()
+            factory.protocol = protocol
+            yield wrap(overTCP(number)).connect(factory)
+            yield self.until(
+                lambda factory=factory: [a for a in factory.connections if a.lost]
+            )
+            found.append(factory)
+        return found
+
+    @inlineCallbacks
+    def test_protocol(self) -> Any:
+        """
+        Whoever replaces its transport's C{protocol} finds the new one there; it
+        is given the data and told of the end, and the previous one is not.
+        """
+
+        def answer(app: Any, data: bytes) -> None:
+            app.transport.write(b"two")
+            app.transport.loseConnection()
+
+        def client() -> Apps:
+            factory = Apps(made=made)
+            factory.same = []  # type: ignore[attr-defined]
+            return factory
+
+        def made(app: Any) -> None:
+            if len(app.factory.connections) > 1:
+                app.transport.write(b"go on")
+                return
+            new = App()
+            new.factory = app.factory
+            app.transport.protocol = new
+            app.factory.same.append(app.transport.protocol is new)
+            new.makeConnection(app.transport)
+
+        found = yield self.clients(Apps(does=answer), client)
+        for factory in found:
+            first, second = factory.connections
+            self.assertEqual(factory.same, [True])
+            self.assertEqual((first.received, first.lost), (b"", []))
+            self.assertEqual(second.received, b"two")
+            reason = yield self.told(second)
+            self.assertIs(reason, ConnectionDone)
+
+    @inlineCallbacks
+    def test_halfCloses(self) -> Any:
+        """
+        After its own half-close it is given what arrives; and when it has ended,
+        nothing waits for the collector.
+        """
+
+        def answer(app: Any, data: bytes) -> None:
+            app.transport.write(b"answer")
+            app.transport.loseConnection()
+
+        def client() -> Apps:
+            return Apps(made=halfCloses)
+
+        def halfCloses(app: Any) -> None:
+            app.transport.write(b"?")
+            app.transport.loseWriteConnection()
+
+        collecting = gc.isenabled()
+        gc.disable()
+        if collecting:
+            self.addCleanup(gc.enable)
+        found = yield self.clients(Apps(does=answer), client)
+        for factory in found:
+            (app,) = factory.connections
+            self.assertEqual(app.received, b"answer")
+            reason = yield self.told(app)
+            self.assertIs(reason, ConnectionDone)
+            if app.report is not None:
+                self.assertIs(app.report.outcome, Outcome.CLEAN)
+            gone = weakref.ref(app)
+            factory.connections.clear()
+            del app
+            self.assertIsNone(gone())
 
 
 @implementer(IFileDescriptorReceiver)

@@ -4,6 +4,7 @@ What stands before the processes.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import shutil
 import socket
@@ -168,10 +169,13 @@ class HAProxy(Front):
 
     def settle(self) -> None:
         deadline = time.monotonic() + 20
-        while not all(state in ("UP", "no check") for state in self._states()):
+        states = []
+        while not states or set(states) - {"UP", "no check"}:
             if time.monotonic() > deadline:
-                raise RuntimeError(f"haproxy: {self._states()}")
+                raise RuntimeError(f"haproxy: {states}")
             time.sleep(0.05)
+            with contextlib.suppress(OSError):  # it starts
+                states = self._states()
 
     def _states(self) -> list[str]:
         with socket.socket(socket.AF_UNIX) as client:

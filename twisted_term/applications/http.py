@@ -4,11 +4,13 @@ HTTP/1.1: C{twisted.web}, and what stands on its channel: Klein, WSGI, Daphne.
 Private attributes of C{HTTPChannel} that are read, and why: C{_handlingRequest},
 for nothing public says whether a request is complete; C{_requestProducer},
 for nothing public says whether an answer has a producer; C{_transferDecoder}, for
-nothing public says that a request was answered before its end.  And C{_channel} of
-C{_GenericHTTPChannelProtocol}, which is the protocol that a C{Site} builds.
+nothing public says that a request was answered before its end.  And C{_channel} and
+C{_negotiatedProtocol} of C{_GenericHTTPChannelProtocol}, which is the protocol that a
+C{Site} builds.
 
 Replaced on one channel: C{checkPersistence} from a drain on, and C{writeHeaders}
-once its response has begun before its time.
+once its response has begun before its time; on one of those protocols,
+C{dataReceived} for the first time in a drain.
 """
 
 from __future__ import annotations
@@ -174,8 +176,36 @@ def _ofChannel(channel: Any) -> Any:
     return IConversation(taker, None) or Conversation(taker)
 
 
+class Undecided(HTTP1):
+    """
+    Nothing has arrived yet on what may become HTTP/2, once TLS has negotiated that.
+    """
+
+    def __init__(self, protocol: Any) -> None:
+        super().__init__(protocol._channel)
+        self._generic = protocol
+
+    def drainBegins(self, transport: Any, seconds: Optional[float]) -> None:
+        """
+        Tell whichever it will be.
+        """
+        generic = self._generic
+        received = generic.dataReceived
+
+        def first(data: bytes) -> None:
+            del generic.dataReceived
+            received(data)
+            if generic._channel is not self.protocol:
+                IConversation(generic._channel).drainBegins(transport, seconds)
+
+        generic.dataReceived = first
+        super().drainBegins(transport, seconds)
+
+
 def _ofGeneric(protocol: Any) -> Any:
     # HTTP/1.1, or HTTP/2 once TLS has negotiated that.
+    if protocol._negotiatedProtocol is None:
+        return Undecided(protocol)
     return IConversation(protocol._channel, None)
 
 

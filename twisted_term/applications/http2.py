@@ -29,6 +29,8 @@ _PING = struct.Struct(">BHBBI8s")
 #: limit; and else for half of its time.  curl, nghttp and h2load finish a stream
 #: after a GOAWAY, whatever number it has; httpx 0.28 and Node 20 do not.
 _PATIENCE = 10.0
+#: So long (seconds) we wait in a drain for the first stream.
+_FIRST = 0.2
 
 
 class HTTP2(Conversation):
@@ -78,11 +80,18 @@ class HTTP2(Conversation):
                 told.append(None)
                 _goAway(transport, _ANY_STREAM)
 
+        def idle() -> None:
+            # Who has just connected is about to ask.
+            if self.protocol.conn.highest_inbound_stream_id:
+                tell()
+            else:
+                self.protocol.callLater(_FIRST, lambda: self._whenIdle(tell))
+
         told: list[None] = []
         transport.whenTerminated().addCallback(
             lambda report: late.active() and late.cancel()
         )
-        self._whenIdle(tell)
+        self._whenIdle(idle)
 
     def drain(self, transport: Any) -> None:
         """

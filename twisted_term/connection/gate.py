@@ -14,7 +14,7 @@ from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
 
 from ..standin import StandIn
-from .replaced import Replaced, replace
+from .replaced import replace
 
 
 class Told(Protocol):
@@ -31,20 +31,23 @@ class Told(Protocol):
 
 class Noting:
     """
-    Receives in the application's stead, and says when something arrives.
+    Passes on what is received, and says when something arrives.
+
+    @ivar to: who receives it.
     """
 
-    __slots__ = ("_gate",)
+    __slots__ = ("_gate", "to")
 
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
+        self.to: Any = gate.receiver
 
     def dataReceived(self, data: bytes) -> None:
         self._gate.connection.arrived(len(data))
-        self._gate.application.dataReceived(data)
+        self.to.dataReceived(data)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._gate.application, name)
+        return getattr(self.to, name)
 
 
 class Discarding:
@@ -90,8 +93,7 @@ class Gate(StandIn):
         _setConnection(self, None)
 
     def _replaceApplication(self, application: Any) -> None:
-        if self.receiver is self._subject:
-            _setReceiver(self, application)
+        self.redirect(self._subject, application)
         _setSubject(self, application)
 
     #: The application's protocol; may be replaced, as Twisted's can.
@@ -141,6 +143,16 @@ class Gate(StandIn):
         """
         _setReceiver(self, receiver)
 
+    def redirect(self, before: Any, after: Any) -> None:
+        """
+        From now on, C{after} is given what C{before} was given, if anything.
+        """
+        receiver = self.receiver
+        if receiver is before:
+            _setReceiver(self, after)
+        elif isinstance(receiver, Noting) and receiver.to is before:
+            receiver.to = after
+
     def opened(self, connection: Any) -> None:
         """
         The connection is made.
@@ -162,7 +174,7 @@ _setSubject, _setReceiver, _setConnection = (
 
 class Own:
     """
-    The methods of an application itself, behind L{intercept}.
+    The methods of an application itself, behind L{Intercepted}.
     """
 
     def __init__(self, application: Any) -> None:
@@ -210,6 +222,18 @@ def shown(protocol: Any, connection: Any) -> Any:
     return protocol
 
 
+def _place(transport: Any) -> tuple[Any, str]:
+    """
+    Where the protocol of a transport stands: the object, and the name there.
+    """
+    if isinstance(transport, ProtocolWrapper):
+        return transport, "wrappedProtocol"
+    protocol = getattr(transport, "protocol", None)
+    if getattr(transport, "TLS", False) and isinstance(protocol, ProtocolWrapper):
+        return protocol, "wrappedProtocol"  # by startTLS
+    return transport, "protocol"
+
+
 def takePlace(gate: Gate, transport: Any) -> bool:
     """
     Let a gate stand where the application stands, or is going to stand, as the
@@ -217,42 +241,71 @@ def takePlace(gate: Gate, transport: Any) -> bool:
 
     @return: C{False} if somebody else stands there.
     """
-    wraps = isinstance(transport, ProtocolWrapper)
-    name = "wrappedProtocol" if wraps else "protocol"
-    there = getattr(transport, name, None)
+    owner, name = _place(transport)
+    there = getattr(owner, name, None)
     if there is not None and there is not gate.application:
         return False
-    setattr(transport, name, gate)
+    setattr(owner, name, gate)
     return True
 
 
-def intercept(gate: Gate) -> Replaced:
+def moveIn(gate: Gate, transport: Any) -> bool:
     """
-    Let a gate stand before an application that is called by others than its
-    transport: by a Conch channel, by a tunnel that had the connection first,
-    by iosim, and by a test with a C{StringTransport}.
+    Let a gate stand there in the place of somebody else, whom the transport
+    calls no more.
+
+    @return: C{False} if nobody else stands there.
     """
-    application = gate.application
-    own = Own(application)
-    gate.receives(own)
-    calls: dict[str, Any] = {
-        "dataReceived": lambda data: gate.receiver.dataReceived(data),
-        "fileDescriptorReceived": lambda descriptor: (
-            gate.receiver.fileDescriptorReceived(descriptor)
-        ),
-    }
-    received = {name: call for name, call in calls.items() if hasattr(own, name)}
-    return replace(application, connectionLost=gate.connectionLost, **received)
+    owner, name = _place(transport)
+    there = getattr(owner, name, None)
+    if there is None or isGate(there):
+        return False
+    setattr(owner, name, gate)
+    return True
+
+
+class Intercepted:
+    """
+    An application that is called by others than its transport, and has a gate
+    before it: by a Conch channel, by a tunnel that had the connection first, by
+    an endpoint of a client, by iosim, and by a test with a C{StringTransport}.
+    """
+
+    __slots__ = ("_gate", "_own", "_replaced")
+
+    def __init__(self, gate: Gate) -> None:
+        application = gate.application
+        self._gate = gate
+        self._own = own = Own(application)
+        gate.redirect(application, own)
+        calls: dict[str, Any] = {
+            "dataReceived": lambda data: gate.receiver.dataReceived(data),
+            "fileDescriptorReceived": lambda descriptor: (
+                gate.receiver.fileDescriptorReceived(descriptor)
+            ),
+        }
+        received = {name: call for name, call in calls.items() if hasattr(own, name)}
+        self._replaced = replace(
+            application, connectionLost=gate.connectionLost, **received
+        )
+
+    def restore(self) -> None:
+        """
+        Nobody but the gate calls it from now on.
+        """
+        self._replaced.restore()
+        self._gate.redirect(self._own, self._gate.application)
 
 
 __all__ = [
     "Discarding",
     "Gate",
+    "Intercepted",
     "Noting",
     "Shown",
     "Told",
-    "intercept",
     "isGate",
+    "moveIn",
     "shown",
     "takePlace",
 ]

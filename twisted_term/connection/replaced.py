@@ -29,7 +29,8 @@ another time is named:
         application has taken: Twisted shuts both directions down before it
         closes, for every process that has the socket.
       - C{protocol}, or C{wrappedProtocol} of a wrapper, where it is the
-        application: the gate takes its place.
+        application, and as soon as the application replaces it: the gate takes
+        its place.
   - On the application (L{twisted_term.connection.gate}), where another one than
     its transport calls it, as Conch, tunnels and tests do: C{dataReceived},
     C{connectionLost}, and C{fileDescriptorReceived} if it has that.

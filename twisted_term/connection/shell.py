@@ -26,11 +26,10 @@ from ..policy import TerminationPolicy
 from .beneath import ground, overTLS
 from .beneath.kernel import SendQueue
 from .ending import Ending
-from .gate import Gate, intercept, takePlace
+from .gate import Gate, Intercepted, moveIn, takePlace
 from .hook import hookOf
 from .machine import Input, Node
 from .outputs import ASKED, UNASKED, stopProducer
-from .replaced import Replaced
 from .report import Initiator, Outcome, Termination, logEnd
 
 _log = Logger()
@@ -100,7 +99,7 @@ class Connection:
         self.report: Optional[Termination] = None
         self.holds = 0
         self._waiting: Optional[Waiters[Termination]] = None
-        self._intercepted: Optional[Replaced] = None
+        self._intercepted: Optional[Intercepted] = None
         self.gate: Any = None
         self.calls: tuple[Callable[[Termination], object], ...] = ()
 
@@ -113,7 +112,7 @@ class Connection:
         """
         self.gate = gate
         if not placed and not (self.beneath.tellsFin and takePlace(gate, wrapped)):
-            self._intercepted = intercept(gate)
+            self._intercepted = Intercepted(gate)
         gate.opened(self)
         if issubclass(type(wrapped), ProtocolWrapper):
             self.beneath = overTLS(self.beneath, wrapped)
@@ -144,12 +143,24 @@ class Connection:
 
     @protocol.setter
     def protocol(self, protocol: Any) -> None:
-        if self.gate is not None:
-            self.gate.application = protocol
+        gate = self.gate
+        if gate is not None:
+            # A transport whose protocol is replaced calls nobody else any more.
+            if self.beneath.tellsFin and moveIn(gate, self.transport.wrapped):
+                self._passThrough()
+            gate.application = protocol
             if self.producer is not None and stands(self.producer):
                 # It belongs to the previous producer, which would unregister it
                 # only when it is done.
                 self.transport.unregisterProducer()
+
+    def _passThrough(self) -> None:
+        """
+        Nobody but the gate calls the application from now on.
+        """
+        intercepted, self._intercepted = self._intercepted, None
+        if intercepted is not None:
+            intercepted.restore()
 
     # The machine.
 
@@ -527,8 +538,7 @@ class Connection:
         self.report = report = ending.report(reason, outcome, below.closeNotify())
         below.detach()
         application, transport = gate.application, self.transport
-        if self._intercepted is not None:
-            self._intercepted.restore()
+        self._passThrough()
         self.producer = None
         gate.closed()
         try:

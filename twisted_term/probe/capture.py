@@ -59,7 +59,8 @@ def _await(process: subprocess.Popen[str], name: str) -> None:
     deadline = time.monotonic() + _START
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            said = (process.communicate()[1] or "").strip().splitlines()
+            assert process.stderr is not None
+            said = process.stderr.read().strip().splitlines()
             raise OSError(f"--pcap {name!r}: {said[-1] if said else 'it has ended'}")
         with contextlib.suppress(FileNotFoundError), open(name, "rb") as file:
             if file.read(1):

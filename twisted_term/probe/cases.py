@@ -67,6 +67,7 @@ class Probe(Generic[T]):
         self.watched = watched
         self.address = address
         self.reference: Optional[Reference] = None
+        self._polite: Callable[[Any], Played]
 
     def connect(self, buffer: Optional[int] = None) -> Client:
         """
@@ -81,9 +82,11 @@ class Probe(Generic[T]):
         @raise OSError: if it cannot connect.
         @raise BadAnswer: if the answer is none, or has no end.
         """
+        self._polite = polite
         client, answer, _ = polite(self)
         if not client.data:
-            raise BadAnswer("no answer to a polite client")
+            within = "" if client.over else f" within {self.limits.patience:g} s"
+            raise BadAnswer(f"no answer to a polite client{within}")
         if client.endless:
             raise BadAnswer(
                 "no end of the answer to a polite client: it must have one within"
@@ -91,13 +94,23 @@ class Probe(Generic[T]):
             )
         endsItself = self.target.framed or client.closedFirst == "server"
         self.reference = Reference(answer, True, True, endsItself)
-        again = polite(self).answer
-        self.reference = Reference(
-            answer,
-            answer.body == again.body,
-            len(answer.body) == len(again.body),
-            endsItself,
-        )
+        self.confirm()
+
+    def confirm(self) -> bool:
+        """
+        Be polite once more: an answer may hold a clock, and vary now and then.
+
+        @return: is the answer still the same?
+        @raise OSError: if it cannot connect.
+        @raise BadAnswer: if the answer is none.
+        """
+        assert self.reference is not None
+        answer, static, sized, endsItself = self.reference
+        again = self._polite(self).answer
+        static = static and answer.body == again.body
+        sized = sized and len(answer.body) == len(again.body)
+        self.reference = Reference(answer, static, sized, endsItself)
+        return static
 
 
 class Case(NamedTuple):

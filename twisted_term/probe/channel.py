@@ -19,6 +19,8 @@ _READ = 1 << 18
 _RECORD = 1 << 14
 #: How long, in seconds, the last record may take to get into the socket.
 _LAST = 5.0
+#: What OpenSSL says of a server that answers, and not in TLS.
+_NO_TLS = {"WRONG_VERSION_NUMBER", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE"}
 
 
 class TLS(NamedTuple):
@@ -118,6 +120,10 @@ class TLSChannel:
                 if not data:
                     raise ConnectionResetError("FIN in the TLS handshake") from None
                 self._incoming.write(data)
+            except ssl.SSLError as error:
+                if error.reason in _NO_TLS:
+                    raise OSError("must speak TLS, and does not") from None
+                raise
             else:
                 skt.sendall(self._outgoing.read())
                 break

@@ -68,9 +68,11 @@ def resolve(host: str, port: int, patience: float) -> Address:
     @raise OSError: if there is none.
     """
     failure: Optional[OSError] = None
-    for family, _, _, _, address in socket.getaddrinfo(
-        host, port, type=socket.SOCK_STREAM
-    ):
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except UnicodeError:  # of the codec of international names
+        raise OSError(f"{host!r}: must be the name of a host") from None
+    for family, _, _, _, address in found:
         try:
             with socket.socket(family) as skt:
                 skt.settimeout(patience)

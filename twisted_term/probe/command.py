@@ -11,6 +11,7 @@ import sys
 from argparse import Namespace, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
+from io import FileIO
 from typing import Any, Callable, NamedTuple, NoReturn, Optional
 
 from . import deploy, output
@@ -248,16 +249,21 @@ def main() -> NoReturn:
     """
     Run, print, and exit.
     """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # it is closed, as by >&-
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
     try:
         if sys.argv[1:2] == ["deploy"]:
             status = deploy.run(sys.argv[2:])
         else:
             status = _probe(parse(sys.argv[1:]))
         sys.stdout.flush()
-    except BrokenPipeError:
-        # Who reads us has seen enough; Python must not complain at the end.
+    except (BrokenPipeError, output.Unwritable) as error:
+        # Python must not complain at the end, and try once more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(2)
+        if isinstance(error, BrokenPipeError):
+            sys.exit(2)  # who reads us has seen enough
+        fail(str(error))
     except KeyboardInterrupt:
         fail("interrupted")
     sys.exit(status)
@@ -277,12 +283,13 @@ def _probe(options: Options) -> int:
             options.explain,
         )
         with contextlib.ExitStack() as stack:
+            report = _opened(options.junit, stack)
             if options.pcap is not None:
                 stack.enter_context(capture(probe.address, options.pcap))
             tell = _quiet if options.json else _Table(options.explain).tell
             results = run(probe, options.cases, options.rounds, tell)
-        if options.junit is not None:
-            _write(options.junit, output.junit(probe, results))
+            if report is not None:
+                _write(report, output.junit(probe, results))
     except ValueError as error:
         fail(str(error))
     except BrokenPipeError:
@@ -290,9 +297,9 @@ def _probe(options: Options) -> int:
     except (OSError, BadAnswer) as error:
         fail(f"{target.text!r}: {error}")
     if options.json:
-        print(json.dumps(output.document(probe, results), indent=1))
+        output.say(json.dumps(output.document(probe, results), indent=1))
     else:
-        print("\n".join(output.summary(probe, results)))
+        output.say("\n".join(output.summary(probe, results)))
     return output.status(results)
 
 
@@ -316,20 +323,35 @@ class _Table:
         Print it.
         """
         if not self._headed:
-            print(output.head())
+            output.say(output.head())
             self._headed = True
-        print(output.row(result), flush=True)
+        output.say(output.row(result))
         if self._explain and result.worst.verdict is not Verdict.CLEAN:
-            print(output.explanation(result), flush=True)
+            output.say(output.explanation(result))
 
 
-def _write(name: str, data: bytes) -> None:
+def _opened(name: Optional[str], stack: contextlib.ExitStack) -> Optional[FileIO]:
+    """
+    The report, before the cases are played.
+    """
+    if name is None:
+        return None
     try:
-        with open(name, "wb") as file:
-            file.write(data)
+        return stack.enter_context(FileIO(name, "w"))
     except OSError as error:
-        problem = f"must be a file that can be written: {error.strerror}"
-        raise ValueError(f"--junit {name!r}: {problem}") from None
+        raise _unwritable(name, error) from None
+
+
+def _write(file: FileIO, data: bytes) -> None:
+    try:
+        file.write(data)
+    except OSError as error:
+        raise _unwritable(str(file.name), error) from None
+
+
+def _unwritable(name: str, error: OSError) -> ValueError:
+    problem = f"must be a file that can be written: {error.strerror}"
+    return ValueError(f"--junit {name!r}: {problem}")
 
 
 __all__ = ["Options", "main", "parse", "run"]

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shlex
 import signal
 import threading
 import time
@@ -24,6 +25,7 @@ from .cases import Probe
 from .client import Limits
 from .loads import FLIGHTS, EventStream, Fate, Flight, Idle, Outcome, Socket, Through
 from .options import Parser, addConnection, connectTo, fail, number
+from .output import say
 from .progress import Progress
 from .stopping import CommandStop, ProcessStop, ReloadStop, Stop
 from .targets import HTTPTarget
@@ -285,6 +287,16 @@ def _signal(text: str) -> signal.Signals:
         raise ArgumentTypeError(f"{text!r}: {problem}") from None
 
 
+def _words(text: str) -> list[str]:
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise ArgumentTypeError(f"{text!r}: must be a command: {error}") from None
+    if not words:
+        raise ArgumentTypeError(f"{text!r}: must be a command")
+    return words
+
+
 def _parse(arguments: Sequence[str]) -> Namespace:
     sorts: list[type[Flight]] = [*FLIGHTS, EventStream, Socket, Through]
     shown = [f"  {sort.name:10} {sort.sentence}" for sort in sorts]
@@ -302,7 +314,9 @@ def _parse(arguments: Sequence[str]) -> Namespace:
         type=number(int, 2, 1 << 22, "the id of a process"),
         help="tell this one",
     )
-    parser.add_argument("--reload", metavar="COMMAND", help="run this to reload it")
+    parser.add_argument(
+        "--reload", type=_words, metavar="COMMAND", help="run this to reload it"
+    )
     parser.add_argument(
         "--signal", type=_signal, default=signal.SIGTERM, help="(default: TERM)"
     )
@@ -375,11 +389,11 @@ def run(arguments: Sequence[str]) -> int:
             "lost": lost(rounds),
             "rounds": [one.asJSON() for one in rounds],
         }
-        print(json.dumps(document, indent=1))
+        say(json.dumps(document, indent=1))
     else:
-        print("\n".join(table(rounds)))
+        say("\n".join(table(rounds)))
         count = lost(rounds)
-        print(f"{given.target}: {f'{count} lost' if count else 'nothing is lost'}")
+        say(f"{given.target}: {f'{count} lost' if count else 'nothing is lost'}")
     return status(rounds)
 
 

@@ -35,6 +35,8 @@ _BLOCK = b"u" * (1 << 14)
 _FRAME = struct.Struct(">HBB")
 _HEAD = 9
 _SETTINGS = 4
+#: No number in a header is longer.
+_DIGITS = 18
 
 
 class Stream:
@@ -91,7 +93,7 @@ class Connection:
         self._received = bytearray()
         self._greeted = False
         self._uploads: deque[Stream] = deque()
-        self._wire = H2Connection(H2Configuration(header_encoding="utf-8"))
+        self._wire = H2Connection(H2Configuration())
         self._wire.initiate_connection()
         client.listener = self._take
         client.sendFrom(self._more)
@@ -199,11 +201,11 @@ class Connection:
         if stream is None:
             return
         if isinstance(event, ResponseReceived):
-            fields = {str(name): str(value) for name, value in event.headers or ()}
-            stream.status = int(fields.get(":status", 0))
-            length = fields.get("content-length", "")
-            if length.isdigit() and stream.method != "HEAD":
-                stream.expected = int(length)
+            fields = dict(event.headers or ())
+            stream.status = _number(fields.get(b":status", b""), ":status")
+            length = fields.get(b"content-length")
+            if length is not None and stream.method != "HEAD":
+                stream.expected = _number(length, "content-length")
             # The library would end the connection for an answer that is shorter,
             # of a stream that was cancelled as well; that is judged here.
             self._wire.streams[stream.number]._expected_content_length = None
@@ -216,6 +218,12 @@ class Connection:
             stream.ended = True
         elif isinstance(event, StreamReset):
             stream.code = event.error_code
+
+
+def _number(value: bytes, name: str) -> int:
+    if not value.isdigit() or len(value) > _DIGITS:
+        raise BadAnswer(f"{name} {value!r}: must be one decimal number")
+    return int(value)
 
 
 def _opened(probe: Web, buffer: Optional[int] = None) -> Connection:

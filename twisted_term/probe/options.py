@@ -86,6 +86,15 @@ def _method(text: str) -> str:
     return text
 
 
+def _name(text: str) -> str:
+    try:
+        if text.startswith(".") or not text.encode("idna"):
+            raise UnicodeError
+    except UnicodeError:
+        raise ArgumentTypeError(f"{text!r}: must be the name of a host") from None
+    return text
+
+
 def addConnection(parser: ArgumentParser) -> None:
     """
     Where to connect, and how.
@@ -96,7 +105,9 @@ def addConnection(parser: ArgumentParser) -> None:
     group.add_argument(
         "--insecure", action="store_true", help="take any certificate for good"
     )
-    group.add_argument("--sni", metavar="NAME", help="the server's name, for TLS")
+    group.add_argument(
+        "--sni", type=_name, metavar="NAME", help="the server's name, for TLS"
+    )
     group.add_argument("--tls", choices=["1.2", "1.3"], help="this version of TLS")
     group.add_argument(
         "--header",

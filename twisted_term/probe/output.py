@@ -22,6 +22,27 @@ _COLUMNS = "{:<16}{:<12}{:<7}{:<5}{:<20}{:<13}{}"
 _RED, _YELLOW, _GREEN, _PLAIN = "\x1b[31m", "\x1b[33m", "\x1b[32m", "\x1b[m"
 
 
+class Unwritable(Exception):
+    """
+    Nothing can be printed.
+    """
+
+
+def say(text: str) -> None:
+    """
+    Print it, at once.
+
+    @raise BrokenPipeError: if who reads it has seen enough.
+    @raise Unwritable: if it cannot be printed.
+    """
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise Unwritable(f"standard output: {error.strerror}") from None
+
+
 def overall(results: Sequence[Result]) -> Verdict:
     """
     The worst one; clean if there is none.
@@ -120,8 +141,14 @@ def _colour(one: Round) -> str:
     return _RED if one.verdict.status == 1 else _YELLOW
 
 
-def _wrapped(text: str) -> list[str]:
-    return textwrap.wrap(text, _WIDTH, initial_indent="  ", subsequent_indent="  ")
+def _wrapped(text: str, indent: str = "  ") -> list[str]:
+    return textwrap.wrap(
+        text,
+        _WIDTH,
+        initial_indent="  ",
+        subsequent_indent=indent,
+        break_on_hyphens=False,
+    )
 
 
 def summary(probe: Probe[Any], results: Sequence[Result]) -> list[str]:
@@ -165,7 +192,7 @@ def explanation(result: Result) -> str:
     lines = [
         *_wrapped(f"The client {case.sentence}"),
         *_wrapped(case.right),
-        *(f"  {line}" for line in worst.story),
+        *(part for line in worst.story for part in _wrapped(line, " " * 6)),
         f"  TIME_WAIT: {worst.timeWait.value}",
     ]
     return "\n".join([*lines, ""])
@@ -216,6 +243,7 @@ def _characters(text: str) -> Iterator[str]:
 
 
 __all__ = [
+    "Unwritable",
     "colours",
     "document",
     "end",
@@ -224,6 +252,7 @@ __all__ = [
     "junit",
     "overall",
     "row",
+    "say",
     "status",
     "summary",
 ]

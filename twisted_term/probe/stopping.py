@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shlex
 import signal
 import subprocess
 import tempfile
@@ -116,7 +115,7 @@ class CommandStop(ProcessStop):
                 if ended or time.monotonic() > deadline:
                     what = "it ends" if ended else f"it takes over {_START:g} s"
                     raise OSError(
-                        f"the command must listen: {what}\n{self._said()}"
+                        f"the command must listen: {what}\n{self._said()}".rstrip()
                     ) from None
             time.sleep(_PAUSE)
 
@@ -148,9 +147,9 @@ class ReloadStop(Stop):
     A command that does it, and the server goes on.
     """
 
-    def __init__(self, command: str, pid: Optional[int]) -> None:
+    def __init__(self, command: Sequence[str], pid: Optional[int]) -> None:
         self.pid = pid
-        self._command = shlex.split(command)
+        self._command = command
         self._process: Optional[subprocess.Popen[bytes]] = None
 
     def tell(self) -> None:

@@ -115,11 +115,13 @@ class WebTarget:
     A URL.
 
     @ivar fields: of the user's, for each request.
+    @cvar schemes: that the protocol has.
 
     @raise ValueError: if it is none.
     """
 
     framed = True
+    schemes: tuple[str, ...] = ("http", "https")
     protocol = "HTTP/1.1"
 
     def __init__(
@@ -140,8 +142,11 @@ class WebTarget:
             raise ValueError(f"{url!r}: the scheme must be {known}; {hint}")
         if parts.scheme not in _PORTS or not parts.hostname or port == 0:
             raise ValueError(f"{url!r}: must be http://host:port/path")
+        if parts.scheme not in self.schemes:
+            schemes = " or ".join(self.schemes)
+            raise ValueError(f"{url!r}: the scheme must be {schemes} here")
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        if not (path + parts.netloc).isascii() or set(path + parts.netloc) & set(" \t"):
+        if not (url.isascii() and url.isprintable()) or " " in url:
             raise ValueError(f"{url!r}: must be ASCII without blanks, %-encoded")
         self.text = url
         self.scheme = parts.scheme
@@ -249,6 +254,7 @@ class WebSocketTarget(WebTarget):
     """
 
     protocol = "WebSocket"
+    schemes = ("ws", "wss")
 
     def __init__(
         self,

@@ -130,7 +130,7 @@ class WebSocket:
                     self.code = event.code
                     if self._wire.state is ConnectionState.REMOTE_CLOSING:
                         self._answer(self._wire.send(event.response()))
-        except ProtocolError as error:
+        except (ProtocolError, UnicodeDecodeError) as error:
             self.wrong = f"must be a WebSocket: {error}"
 
     def _answer(self, data: bytes) -> None:
