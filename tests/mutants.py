@@ -4,6 +4,8 @@ The mutants of L{tests.mutation} that no test can tell from the original.
 
 from __future__ import annotations
 
+# ruff: noqa: E501 - the lines are those of the modules
+
 #: By module, line, and changed line: the reason.
 EXPLAINED: dict[tuple[str, str, str], str] = {
     (
@@ -16,4 +18,74 @@ EXPLAINED: dict[tuple[str, str, str], str] = {
         'end = f"--> {other.name:<11}" if index == 0 else "   " + " " * 12',
         'end = f"--> {other.name:<11}" if index <= 0 else "   " + " " * 12',
     ): "enumerate() counts from 0",
+    (
+        "ending",
+        "if soon or shortest < _FIRST:",
+        "if soon or shortest != _FIRST:",
+    ): "the first look comes after the same pause, by a way that costs more",
+    (
+        "ending",
+        "if soon or shortest < _FIRST:",
+        "if soon or shortest <= _FIRST:",
+    ): "the first look comes after the same pause, by a way that costs more",
+    (
+        "ending",
+        "changed = owed != self._owed or (owed and acknowledged != self._acknowledged)",
+        "changed = owed is not self._owed or (owed and acknowledged != self._acknowledged)",
+    ): "both are bools, or None",
+    (
+        "ending",
+        '"delivered": None if count is None else count == 0,',
+        '"delivered": None if count is None else count <= 0,',
+    ): "a count of bytes is not negative",
+    (
+        "drainer",
+        "if self._phase is Phase.ENDING and len(self._open) == 1:",
+        "if self._phase is Phase.ENDING and len(self._open) <= 1:",
+    ): "one has just been added",
+    (
+        "drainer",
+        "if self._phase < Phase.DRAINED:",
+        "if self._phase != Phase.DRAINED:",
+    ): "DRAINED is the last phase",
+    (
+        "drainer",
+        "if Phase.CLOSING <= self._phase < Phase.DRAINED:",
+        "if Phase.CLOSING <= self._phase != Phase.DRAINED:",
+    ): "DRAINED is the last phase",
+    (
+        "ending",
+        "acknowledged, owed = queue.acknowledged, queue.unacknowledged > 0",
+        "acknowledged, owed = queue.acknowledged, queue.unacknowledged != 0",
+    ): "a count of bytes is not negative",
+    (
+        "ending",
+        "acknowledged, owed = -unsent, unsent > 0",
+        "acknowledged, owed = -unsent, unsent != 0",
+    ): "a count of bytes is not negative",
+    (
+        "ending",
+        "self._wait(min(pause, left / 2 if left > _FIRST else left))",
+        "self._wait(min(pause, left / 2 if left >= _FIRST else left))",
+    ): "one look more where exactly that much is left, and the same end",
+    (
+        "drainer",
+        "if self._phase < Phase.DRAINED:",
+        "if self._phase is not Phase.DRAINED:",
+    ): "DRAINED is the last phase",
+    (
+        "drainer",
+        "if Phase.CLOSING <= self._phase < Phase.DRAINED:",
+        "if Phase.CLOSING <= self._phase is not Phase.DRAINED:",
+    ): "DRAINED is the last phase",
+    (
+        "drainer",
+        "return self._phase is not Phase.SERVING",
+        "return self._phase > Phase.SERVING",
+    ): "SERVING is the first phase",
+    (
+        "drainer",
+        "if self._phase is not Phase.SERVING:",
+        "if self._phase > Phase.SERVING:",
+    ): "SERVING is the first phase",
 }

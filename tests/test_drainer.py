@@ -313,6 +313,8 @@ class AbortTests(DrainerTestCase):
         drainer.abort()
         self.drain()
         self.assertEqual([report.left for report in self.reports], [0])
+        drainer.abort()
+        self.assertEqual(len(self.said()), 1)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_raises(self) -> None:
@@ -384,6 +386,36 @@ class AbortTests(DrainerTestCase):
         self.assertEqual(made[0].calls, [])
         self.clock.advance(0.5)
         self.assertIn("loseWriteConnection", made[0].calls)
+
+    def test_stillNew(self) -> None:
+        """
+        A connection that is not half a second old has the rest of it.
+        """
+        self.drainer()
+        wire = self.connect()
+        self.clock.advance(0.2)
+        self.drain()
+        self.clock.pump([0, 0, 0.29])
+        self.assertEqual(wire.calls, [])
+        self.clock.advance(0.02)
+        self.assertIn("loseWriteConnection", wire.calls)
+
+    def test_oneTimer(self) -> None:
+        """
+        Connections that come in while others are ended have one timer together.
+        """
+        self.drainer()
+        held = self.connect()
+        held.protocol.transport.hold()
+        self.clock.advance(1)
+        self.drain()
+        self.clock.pump([0, 0])
+        counts = []
+        for _ in range(3):
+            self.connect()
+            self.clock.advance(0)
+            counts.append(len(self.clock.getDelayedCalls()))
+        self.assertEqual(len(set(counts)), 1, counts)
 
     def test_clockSetBack(self) -> None:
         """

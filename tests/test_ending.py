@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 
 from twisted_term import Initiator, Outcome, State, TerminationPolicy
 from twisted_term.applications.conversation import Conversation
+from twisted_term.connection.beneath import descriptor, kernel
 from twisted_term.connection.beneath.kernel import SendQueue
 from twisted_term.connection.ending import Ending
 from twisted_term.connection.sweep import sweepOf
@@ -351,6 +352,84 @@ class LookTests(EndingTestCase):
         self.advance(0.875)
         self.assertIs(self.end().outcome, Outcome.LINGER_EXPIRED)
 
+    def looks(self, seconds: float) -> list[float]:
+        """
+        When it is looked in so many seconds, from now.
+        """
+        begin = self.clock.seconds()
+        found = []
+        while calls := self.clock.getDelayedCalls():
+            due = min(call.getTime() for call in calls)
+            if due > begin + seconds:
+                break
+            self.clock.advance(max(0.0, due - self.clock.seconds()))
+            found.append(round(due - begin, 4))
+        return found
+
+    def test_pausesOwed(self) -> None:
+        """
+        While acknowledgements are owed, each pause is twice the one before, up to
+        an eighth of the limit, and half of what is left of it.
+        """
+        self.policy = TerminationPolicy(flushTimeout=80)
+        self.connect()
+        self.owe(1000)
+        self.transport.loseConnection()
+        first = [0.1, 0.3, 0.7, 1.5, 3.1, 6.3, 12.7, 22.7, 32.7, 42.7, 52.7, 62.7]
+        self.assertEqual(self.looks(70), first)
+        self.clock.advance(0)
+        # From 62.7 seconds on: half of the 17.3 that are left, and so on.
+        halves = [8.65, 12.975, 15.1375, 16.2188, 16.7594, 17.0297, 17.1648, 17.2324]
+        begin = self.clock.seconds() - 62.7
+        self.assertAlmostEqual(begin, Later.rightNow)
+        self.assertEqual(self.looks(17.24), halves)
+        self.assertIs(self.transport.state, State.FLUSHING)
+        self.looks(0.1)
+        self.assertReset()
+        self.end()
+
+    def test_pausesLastAck(self) -> None:
+        """
+        Nothing tells of the last acknowledgement: at first it is looked often.
+        """
+        self.policy = TerminationPolicy(flushTimeout=80)
+        self.connect()
+        self.owe(1000)
+        self.transport.loseConnection()
+        self.below.writeConnectionLost()
+        self.looks(10)
+        self.below.readConnectionLost()
+        self.assertEqual(
+            self.looks(0.7), [0.005, 0.015, 0.035, 0.075, 0.155, 0.315, 0.635]
+        )
+
+    def test_pausesPeerDone(self) -> None:
+        """
+        While the peer is done and we are not, it is looked once a second, as long
+        as work is in flight, or every five.
+        """
+        for application, last in ((Probed(), 1.0), (HalfCloseable(), 5.0)):
+            self.connect(application)
+            self.below.readConnectionLost()
+            self.looks(30)
+            self.assertEqual(self.looks(3 * last)[1:], [2 * last, 3 * last])
+
+    def test_pausesQuiet(self) -> None:
+        """
+        With nothing owed it is looked at half of the time that is left, and once
+        a minute at least.
+        """
+        self.policy = TerminationPolicy(lingerTime=None, lingerIdle=400)
+        self.connect()
+        self.transport.loseConnection()
+        self.below.writeConnectionLost()
+        found = self.looks(399.8)
+        self.assertEqual(found[:6], [0.1, 60.1, 120.1, 180.1, 240.1, 300.1])
+        self.assertEqual(found[6:8], [350.05, 375.025])
+        self.assertIs(self.transport.state, State.LINGERING)
+        self.looks(0.5)
+        self.assertIs(self.end().outcome, Outcome.LINGER_EXPIRED)
+
     def test_steps(self) -> None:
         """
         A step of the clock counts for a quarter more than the pause in which it
@@ -363,8 +442,66 @@ class LookTests(EndingTestCase):
         self.clock.advance(3600)  # counts for 0.125 seconds
         self.assertIs(self.transport.state, State.FLUSHING)
         self.clock.advance(3600)  # for 0.15625
+        self.clock.pump([0.001] * 717)
         self.assertIs(self.transport.state, State.FLUSHING)
-        self.advance(1)
+        self.clock.pump([0.001] * 4)
+        self.assertReset()
+        self.end()
+
+    def test_shortLimit(self) -> None:
+        """
+        A short limit is looked at eight times as well.
+        """
+        self.policy = TerminationPolicy(flushTimeout=0.4)
+        self.connect()
+        self.owe(1000)
+        self.transport.loseConnection()
+        self.assertEqual(self.looks(0.21), [0.05, 0.1, 0.15, 0.2])
+        self.transport.abortConnection()
+        self.end()
+
+    def test_noLimit(self) -> None:
+        """
+        A limit of nothing is over at the look that finds it, not at the next.
+        """
+        self.policy = TerminationPolicy(linger="off")
+        self.connect()
+        self.owe(1000)
+        self.transport.loseConnection()
+        self.below.writeConnectionLost()
+        self.owe(0, 1000)
+        self.assertEqual(self.looks(1), [0.005])
+        self.assertIs(self.end().outcome, Outcome.LINGER_EXPIRED)
+
+    def test_sameNumber(self) -> None:
+        """
+        A number that is as large as before is no progress.
+        """
+        self.connect()
+        self.patch(
+            kernel, "sendQueue", lambda *_: SendQueue(1000, int("1000000"), False)
+        )
+        self.transport.loseConnection()
+        self.advance(9.25)
+        self.assertReset()
+        self.end()
+
+    def test_ownBuffer(self) -> None:
+        """
+        Where the kernel does not tell, each change of our own buffer shows that
+        something goes on, also if more is written than is taken.
+        """
+        unsent = [1000]
+        self.patch(descriptor, "unsentBytes", lambda transport: unsent[0])
+        self.connect()
+        self.wire.queue = None
+        self.transport.hold()
+        self.transport.loseConnection()
+        for _ in range(30):
+            self.advance(1)
+            unsent[0] += 1
+        self.assertIs(self.transport.state, State.FLUSHING)
+        self.advance(10.25)
         self.assertReset()
         self.end()
 
