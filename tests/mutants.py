@@ -45,6 +45,16 @@ EXPLAINED: dict[tuple[str, str, str], str] = {
     ): "one has just been added",
     (
         "drainer",
+        "elif self._phase is Phase.DRAINED:",
+        "elif self._phase >= Phase.DRAINED:",
+    ): "DRAINED is the last phase",
+    (
+        "drainer",
+        "delayed = self._phase is Phase.DELAYED",
+        "delayed = self._phase <= Phase.DELAYED",
+    ): "the only phase before DELAYED is SERVING, and nothing ticks in it",
+    (
+        "drainer",
         "if self._phase < Phase.DRAINED:",
         "if self._phase != Phase.DRAINED:",
     ): "DRAINED is the last phase",

@@ -139,6 +139,21 @@ class PortTests(DrainerTestCase):
     Ports that come late, or come again.
     """
 
+    def test_closing(self) -> None:
+        """
+        A port that comes once the others are being closed is closed at once, and
+        no later than its connections are ended.
+        """
+        drainer = self.drainer()
+        wire = self.connect()
+        self.drain()
+        port = Port()  # in this very turn
+        drainer.listens(port)
+        self.assertEqual(port.calls, ["stop"])
+        wire.protocol.connectionLost()
+        port.stop()
+        self.assertEqual(len(self.reports), 1)
+
     def test_late(self) -> None:
         """
         A port that listens after the drain has begun is closed at once, and
