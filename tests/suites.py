@@ -98,6 +98,9 @@ REASONS: dict[str, str] = {
     "twisted.web.test.test_distrib.DistribTests.test_requestHeaders": (
         "a client that lingers hears of its loss after the server"
     ),
+    "twisted.conch.test.test_cftp.OurServerBatchFileTests.*": (
+        "it sets an attribute of its factory on port.factory, which is the wrapping"
+    ),
     "twisted.test.test_ftp.*.test_FailedRETR": _UNCLEAN,
     "twisted.test.test_unix.UnixSocketTests.test_reprWithNewStyleFactory": (
         "its factory builds no protocols, which is refused at once"

@@ -72,6 +72,9 @@ BLOCKS = {
     'pip install -e ".[docs]" && python -m sphinx -W -b html docs build/site': (
         "tests.test_docs.SiteTests.test_build; to install is not ours"
     ),
+    "term-probe deploy http://127.0.0.1:8080/file -- python server.py": (
+        "tests.test_probe_deploy starts, signals and reloads servers by such commands"
+    ),
     "term:tcp:9001:readinessDelay=2:agent=9101": (
         "tests.test_agent.StringTests.test_restart has one behind HAProxy"
     ),

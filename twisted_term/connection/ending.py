@@ -222,6 +222,7 @@ class Ending:
         """
         Nothing is bounded any more.
         """
+        self._bounded = False
         if self._sweep is not None:
             self._sweep.forget(self)
 

@@ -148,8 +148,6 @@ class TerminatingFactory(WrappingFactory):
     """
 
     connected: Optional[Callable[[Any], object]] = None
-    policy: Optional[TerminationPolicy] = None
-    clock: Optional[IReactorTime] = None
 
     def __init__(
         self,
@@ -165,7 +163,6 @@ class TerminatingFactory(WrappingFactory):
         """
         checkFactory(wrappedFactory, "wrappedFactory")
         checkPolicy(policy)
-        self.protocols = {}  # before it could be the wrapped factory's
         super().__init__(cast(Any, wrappedFactory))
         prepare()
         self.noisy = getattr(wrappedFactory, "noisy", True)
@@ -176,32 +173,19 @@ class TerminatingFactory(WrappingFactory):
         negotiating = IProtocolNegotiationFactory(wrappedFactory, None)
         if negotiating is not None:
             alsoProvides(self, IProtocolNegotiationFactory)
-            vars(self)["acceptableProtocols"] = negotiating.acceptableProtocols
+            self.acceptableProtocols = negotiating.acceptableProtocols
         # And the drain asks it to end what it knows.
         drainable = IDrainable(wrappedFactory, None)
         if drainable is not None:
             alsoProvides(self, IDrainable)
-            vars(self)["drain"] = drainable.drain
+            self.drain = drainable.drain
 
-    # Whoever looks at a port's factory, or sets something there, means the
-    # application's.
+    # Whoever looks at a port's factory means the application's.
 
     def __getattr__(self, name: str) -> Any:
         if name == "wrappedFactory":  # it is not there yet
             raise AttributeError(name)
         return getattr(self.wrappedFactory, name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        own = vars(self)
-        if (
-            name.startswith("_")
-            or name in own
-            or hasattr(type(self), name)
-            or not hasattr(own.get("wrappedFactory"), name)
-        ):
-            super().__setattr__(name, value)
-        else:
-            setattr(self.wrappedFactory, name, value)
 
     @property
     def protocol(self) -> Any:
