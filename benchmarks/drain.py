@@ -163,7 +163,10 @@ class Idle:
         """
         for client in self._clients:
             client.kill()
-            client.communicate()
+            client.wait()
+            assert client.stdin is not None and client.stdout is not None
+            client.stdin.close()
+            client.stdout.close()
 
 
 def measure(load: Load, rival: Rival, connections: int, files: int) -> Drained:
