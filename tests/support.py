@@ -6,6 +6,7 @@ threads, and a server that records its reports.
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import socket
 import threading
@@ -197,6 +198,7 @@ class SocketTestCase(TestCase):
         if bare:
             # What was under way there meets with its end, and says so in the log.
             self.addCleanup(self.flushLoggedErrors)
+            self.addCleanup(gc.collect)  # a Deferred tells of its error when it goes
             self.addCleanup(deferLater, reactor, 1)
             built, self._stop = factory.buildProtocol, _cut
 
