@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.components import getRegistry
 from zope.interface import providedBy
 
@@ -29,4 +30,21 @@ def adapted(interface: Any, what: Any) -> Any:
     return interface(what, None)
 
 
-__all__ = ["adapted"]
+def ofApplication(interface: Any, protocol: Any) -> tuple[Any, Any]:
+    """
+    Look for it on a protocol, on those inside of it if it is a wrapper, and on the
+    factory of the innermost one.
+
+    @return: what was found, or C{None}; and that factory, or C{None}.
+    """
+    found = adapted(interface, protocol)
+    while found is None and issubclass(type(protocol), ProtocolWrapper):
+        protocol = protocol.wrappedProtocol
+        found = adapted(interface, protocol)
+    factory = getattr(protocol, "factory", None)
+    if found is None and factory is not None:
+        found = adapted(interface, factory)
+    return found, factory
+
+
+__all__ = ["adapted", "ofApplication"]

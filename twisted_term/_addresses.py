@@ -20,7 +20,7 @@ def addressText(address: Any) -> str:
     """
     host, port = getattr(address, "host", None), getattr(address, "port", None)
     if host is not None and port is not None:
-        return f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"
+        return _hostAndPort(host, port)
     if type(address).__name__ == "UNIXAddress":
         # An abstract name begins with a null byte, which @ stands for, see unix(7).
         name = os.fsdecode(address.name or b"")
@@ -28,20 +28,21 @@ def addressText(address: Any) -> str:
     return " ".join(str(address).split())
 
 
+def _hostAndPort(host: Any, port: Any) -> str:
+    return f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"
+
+
 def peerText(transport: Any) -> str:
     """
-    The L{addressText} of a transport's peer.
+    The L{addressText} of the peer of one of our transports.
 
     The address of a TCP server's connection is in its C{client}, and an
     C{IPv4Address} takes longer to make than all else that is said of its end.
     """
-    if getattr(type(transport), "getPeer", None) is _getPeer:
-        host, port = transport.client[:2]
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    try:
-        return addressText(transport.getPeer())
-    except (AttributeError, NotImplementedError):  # as a process
-        return addressText(None)
+    wrapped = transport.wrapped
+    if getattr(type(wrapped), "getPeer", None) is _getPeer:
+        return _hostAndPort(*wrapped.client[:2])
+    return addressText(transport.getPeer())
 
 
 __all__ = ["addressText", "peerText"]

@@ -21,9 +21,7 @@ import sys
 from types import ModuleType
 from typing import Any, Callable
 
-from twisted.protocols.policies import ProtocolWrapper
-
-from .._adapting import adapted
+from .._adapting import adapted, ofApplication
 from ..interfaces import IConversation
 from . import conch, ftp, http, http2, mail, relay, rpc, websocket
 from .conversation import SILENT, Conversation, Courteous, stands
@@ -76,19 +74,10 @@ def conversationOf(protocol: Any, producer: Any = None) -> Any:
     """
     if len(sys.modules) != _seen:
         prepare()
-    outermost = protocol
-    while True:
-        found = adapted(IConversation, protocol)
-        if found is not None:
-            return found
-        if not issubclass(type(protocol), ProtocolWrapper):
-            break
-        protocol = protocol.wrappedProtocol
-    for other in (getattr(protocol, "factory", None), producer):
-        found = None if other is None else adapted(IConversation, other)
-        if found is not None:
-            return found
-    return Conversation(outermost)
+    found, _ = ofApplication(IConversation, protocol)
+    if found is None and producer is not None:
+        found = adapted(IConversation, producer)
+    return Conversation(protocol) if found is None else found
 
 
 __all__ = ["SILENT", "Conversation", "Courteous", "conversationOf", "prepare", "stands"]

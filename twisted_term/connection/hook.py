@@ -8,10 +8,10 @@ from typing import Any, Callable, Optional
 
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.logger import Logger
-from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
+from twisted.protocols.policies import WrappingFactory
 from twisted.python.failure import Failure
 
-from .._adapting import adapted
+from .._adapting import adapted, ofApplication
 from ..interfaces import ITerminationHook
 from ..policy import TerminationPolicy
 from .report import Initiator, Outcome
@@ -103,20 +103,12 @@ def hookOf(gate: Any) -> Optional[Hook]:
 
     @param gate: the one before the application.
     """
-    protocol = gate.application
-    found = adapted(ITerminationHook, protocol)
-    while found is None and issubclass(type(protocol), ProtocolWrapper):
-        protocol = protocol.wrappedProtocol
-        found = adapted(ITerminationHook, protocol)
-    if found is None:
-        own = getattr(protocol, "factory", None)
-        if own is not None:
-            found = adapted(ITerminationHook, own)
-        factory = gate.builder()
-        while found is None and factory is not own and factory is not None:
-            found = adapted(ITerminationHook, factory)
-            wraps = isinstance(factory, WrappingFactory)
-            factory = factory.wrappedFactory if wraps else None
+    found, own = ofApplication(ITerminationHook, gate.application)
+    factory = gate.builder() if found is None else None
+    while found is None and factory is not own and factory is not None:
+        found = adapted(ITerminationHook, factory)
+        wraps = isinstance(factory, WrappingFactory)
+        factory = factory.wrappedFactory if wraps else None
     return None if found is None else Hook(found)
 
 

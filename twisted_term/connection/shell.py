@@ -9,10 +9,7 @@ from collections.abc import Iterable
 from typing import Any, Callable, Optional
 
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import (
-    IHalfCloseableProtocol,
-    IReactorTime,
-)
+from twisted.internet.interfaces import IHalfCloseableProtocol, IReactorTime
 from twisted.internet.main import CONNECTION_DONE
 from twisted.logger import Logger
 from twisted.protocols.policies import ProtocolWrapper
@@ -549,7 +546,7 @@ class Connection:
                 if ITerminationListener.providedBy(application):
                     application.terminated(report)
         finally:
-            logEnd(peerText(transport.wrapped), report)
+            logEnd(peerText(transport), report)
             for call in self.calls:
                 try:
                     call(report)

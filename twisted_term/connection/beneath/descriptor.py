@@ -190,7 +190,7 @@ class Descriptor(Lowest):
         return kernel.sendQueue(self._socket, finSent)
 
     def unacknowledged(self, finSent: bool) -> Optional[int]:
-        skt = getattr(self._transport, "socket", None)
+        skt = self._socket
         if skt is not None and not kernel.isTCP(skt):
             return None  # a UNIX socket counts what its peer has not read
         return kernel.unacknowledged(skt, finSent)
