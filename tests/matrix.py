@@ -38,9 +38,7 @@ _ONCE = (
     "deploy_pages",
     "faults",
     "generated",
-    "hostile",  # uvloop does not tell of each reset
     "live_systemd",
-    "misuse",
     "probe",
     "probe_confirmed",
     "probe_deploy",
