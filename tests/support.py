@@ -198,7 +198,10 @@ class SocketTestCase(TestCase):
         if bare:
             # What was under way there meets with its end, and says so in the log.
             self.addCleanup(self.flushLoggedErrors)
-            self.addCleanup(gc.collect)  # a Deferred tells of its error when it goes
+            # A Deferred tells of its error when it goes, and the traceback of an
+            # error in the log may hold it until then.
+            self.addCleanup(gc.collect)
+            self.addCleanup(self.flushLoggedErrors)
             self.addCleanup(deferLater, reactor, 1)
             built, self._stop = factory.buildProtocol, _cut
 
