@@ -67,6 +67,7 @@ from .certificates import (
     connectTLS,
     needs,
     receiveTLS,
+    serverOptions,
 )
 from .support import SECONDS, SocketTestCase, receive
 
@@ -124,6 +125,7 @@ class Apps(Factory):
         does: Callable[[Any, bytes], object] = lambda app, data: None,
     ) -> None:
         self.connections: list[Any] = []
+        self.switched = False
         self.made = made
         self.does = does
 
@@ -588,6 +590,50 @@ class TLSTests(TransparencyTestCase):
             self.assertEqual(app.received, b"two")
             self.assertEqual(first.connections[0].received, b"one")
             self.assertEqual(first.connections[0].lost, [])
+
+    @inlineCallbacks
+    def test_protocolAfterStartTLS(self) -> Any:
+        """
+        After C{startTLS} the protocol is replaced by the C{wrappedProtocol} of
+        C{transport.protocol}, of a server and of a client: the new one alone is
+        told of the end.
+        """
+
+        def starts(options: Any, word: bytes) -> Callable[[Any, bytes], None]:
+            def starting(app: Any, data: bytes) -> None:
+                if app.factory.switched:
+                    return
+                app.factory.switched = True
+                if word:
+                    app.transport.write(word)
+                app.transport.startTLS(options)
+                new = App()
+                new.factory = app.factory
+                app.transport.protocol.wrappedProtocol = new
+                self.assertIs(app.transport.protocol.wrappedProtocol, new)
+                new.makeConnection(app.transport)
+                new.transport.write(b"secret")
+
+            return starting
+
+        for prefix in self.prefixes:
+            server = Apps(does=starts(serverOptions(), b"ready"))
+            client = Apps(
+                made=lambda app: app.factory.switched or app.transport.write(b"start"),
+                does=starts(clientOptions(), b""),
+            )
+            number = yield self.serveTCP(prefix + TCP, server)
+            yield wrapped(overTCP(number), prefix).connect(client)
+            both = server.connections, client.connections
+            yield self.until(
+                lambda both=both: all(
+                    len(apps) == 2 and apps[1].received for apps in both
+                )
+            )
+            client.connections[1].transport.loseConnection()
+            for first, second in both:
+                yield self.told(second)
+                self.assertEqual((first.lost, second.received), ([], b"secret"))
 
     @inlineCallbacks
     def test_reason(self) -> Any:

@@ -240,7 +240,7 @@ def handOut(built: Any, maker: TerminatingFactory) -> Any:
         return built.application
     inside: Any = getattr(built, "wrappedProtocol", None)
     if issubclass(type(inside), Entrance) and inside.makers[0] is maker:
-        return Shown(built)
+        return Shown(built, inside.connection)
     return built
 
 
