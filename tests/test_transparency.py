@@ -1186,8 +1186,49 @@ class ObjectTests(TransparencyTestCase):
 
 class FactoryTests(TransparencyTestCase):
     """
-    A port's C{factory} passes for the application's.
+    A port passes for Twisted's, and its C{factory} is the application's.
     """
+
+    @inlineCallbacks
+    def test_class(self) -> Any:
+        """
+        Each is of the class that it has in bare Twisted, also inside of TLS, where
+        the port's own factory is that of TLS.
+        """
+        texts = [TCP, f"unix:{self.path()}", self.overTLS("")]
+        for text in texts:
+            ends = []
+            for prefix in self.prefixes:
+                factory = Apps()
+                port = yield self.serve(prefix + text, factory)
+                plain = port.factory is factory
+                inside = factory if plain else port.factory.wrappedFactory
+                self.assertIsInstance(inside, Apps)
+                self.assertEqual(hash(port), hash(port))
+                address = re.sub(r"on '?[\d/].*", "", repr(port))
+                ends.append((plain, port.__class__, address))
+                yield port.stopListening()
+            self.assertEqual(ends[0], ends[1])
+        ours = TerminatingFactory(TerminatingFactory(Apps()))
+        self.assertIsInstance(ours, Apps)
+        self.assertIsInstance(ours, TerminatingFactory)
+
+    @inlineCallbacks
+    def test_replaced(self) -> Any:
+        """
+        Another factory takes the place of the first one: connections that are made
+        from then on are its own, and ours are drained like others.
+        """
+        for prefix in self.prefixes:
+            first, second = Apps(), Apps()
+            port = yield self.serve(prefix + TCP, first)
+            port.factory = second
+            self.assertIs(port.factory, second)
+            self.connect(port.getHost().port)
+            app = yield self.made(second)
+            drained = hasattr(app.transport, "drain")
+            self.assertEqual((first.connections, drained), ([], bool(prefix)))
+            app.transport.abortConnection()
 
     @inlineCallbacks
     def test_attributes(self) -> Any:
