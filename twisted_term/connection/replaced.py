@@ -23,8 +23,8 @@ another time is named:
         is to be a lingering one, too.
       - C{doRead} while L{twisted_term.connection.beneath.discard} discards.
       - C{startWriting} and C{doWrite}, before the end of a connection that is
-        closed without waiting for anything, for Twisted may be about to call
-        them.
+        closed without waiting for anything, and C{doWrite} once FIN is out, for
+        Twisted may be about to call them.
       - C{_shouldShutdown}, before the end of a connection whose socket the
         application has taken: Twisted shuts both directions down before it
         closes, for every process that has the socket.  And where both have
@@ -51,6 +51,7 @@ Private attributes that are read:
     C{_aggregator._buffer} of L{twisted.protocols.tls}: Twisted has no public
     way to ask how many written bytes have not reached the kernel, and a report
     that calls bytes delivered which never left the process would be wrong.
+  - C{_writeDisconnected} of the same: whether FIN is out.
 """
 
 from __future__ import annotations
@@ -130,6 +131,13 @@ def leaveOpen(transport: Any) -> None:
     transport._shouldShutdown = False
 
 
+def finIsOut(transport: Any) -> bool:
+    """
+    Has a Twisted transport sent FIN?
+    """
+    return getattr(transport, "_writeDisconnected", False)
+
+
 def unsentBytes(transport: Any) -> int:
     """
     Bytes that wait in a Twisted transport's own buffer; 0 where it has none.
@@ -152,6 +160,7 @@ def unencryptedBytes(tls: Any) -> int:
 
 __all__ = [
     "Replaced",
+    "finIsOut",
     "leaveOpen",
     "put",
     "replace",

@@ -13,7 +13,7 @@ from twisted.internet.main import CONNECTION_DONE
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from ..replaced import leaveOpen, put, restore, unsentBytes
+from ..replaced import finIsOut, leaveOpen, put, restore, unsentBytes
 from . import kernel
 from .discard import discarding
 from .lowest import Lowest
@@ -113,6 +113,12 @@ class Descriptor(Lowest):
                 # FIN in this turn, if the kernel takes what is buffered.  The
                 # reactor finds out what has gone wrong, for it still asks.
                 self._transport.doWrite()
+                if self._above is not None and finIsOut(self._transport):
+                    # The reactor may be between its read and its write of this
+                    # descriptor, and to send after FIN, were it nothing, is an
+                    # error (EPIPE).
+                    put(self._transport, "doWrite", _nothing)
+                    self._replaced += ("doWrite",)
         except (OSError, ValueError):
             self._gone()
         except Exception as error:  # as the reactor does, where that is the caller
