@@ -21,7 +21,8 @@ another time is named:
         for example, are not.
       - C{loseConnection}, in the same place: the end that such a one asks for
         is to be a lingering one, too.
-      - C{doRead} while L{twisted_term.connection.beneath.discard} discards.
+      - C{doRead} while L{twisted_term.connection.beneath.discard} discards; and
+        on uvloop, see L{twisted_term.connection.beneath.lasting}.
       - C{startWriting} and C{doWrite}, before the end of a connection that is
         closed without waiting for anything, for Twisted may be about to call
         them.
@@ -50,6 +51,8 @@ Private attributes that are read:
     C{_aggregator._buffer} of L{twisted.protocols.tls}: Twisted has no public
     way to ask how many written bytes have not reached the kernel, and a report
     that calls bytes delivered which never left the process would be wrong.
+  - C{_asyncioEventloop} of L{twisted.internet.asyncioreactor}: uvloop's has a fault
+    that others have not.
 """
 
 from __future__ import annotations
@@ -122,6 +125,13 @@ def restore(owner: Any, names: Iterable[str]) -> None:
             pass
 
 
+def eventLoop(reactor: Any) -> Any:
+    """
+    The asyncio loop that a reactor stands on; C{None} for all others.
+    """
+    return getattr(reactor, "_asyncioEventloop", None)
+
+
 def leaveOpen(transport: Any) -> None:
     """
     Let a Twisted transport close no more than its own descriptor.
@@ -151,6 +161,7 @@ def unencryptedBytes(tls: Any) -> int:
 
 __all__ = [
     "Replaced",
+    "eventLoop",
     "leaveOpen",
     "put",
     "replace",

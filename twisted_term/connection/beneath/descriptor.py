@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 from ..replaced import leaveOpen, put, restore, unsentBytes
 from . import kernel
 from .discard import discarding
+from .lasting import forgets, lasting
 from .lowest import Lowest
 
 _log = Logger()
@@ -60,6 +61,8 @@ class Descriptor(Lowest):
             put(transport, "readConnectionLost", self._readLost)
             put(transport, "loseConnection", self._closeAsked)
             self._replaced += ("readConnectionLost", "loseConnection")
+        if forgets(self.clock):
+            self._read(transport.doRead)
 
     def standsOn(self, transport: Any) -> bool:
         return transport is self._transport
@@ -173,8 +176,13 @@ class Descriptor(Lowest):
         if self._plain:
             doRead = discarding(self._transport, self._above.discarded, small)
             if doRead is not None:
-                put(self._transport, "doRead", doRead)
-                self._replaced += ("doRead",)
+                self._read(doRead)
+
+    def _read(self, doRead: Any) -> None:
+        if forgets(self.clock):
+            doRead = lasting(self._transport, doRead)
+        put(self._transport, "doRead", doRead)
+        self._replaced += ("doRead",)
 
     def watchPeer(self) -> None:
         kernel.keepAlive(self._socket)
