@@ -45,6 +45,7 @@ _ROOT = Path(__file__).parents[1]
 _TESTS = {
     "twisted_term.connection.machine": ("test_machine",),
     "twisted_term.connection.ending": (),
+    "twisted_term.connection.bounds": (),
     "twisted_term.drain.drainer": (
         "test_drain.ClockTests",
         "test_drainer.PortTests",

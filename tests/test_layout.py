@@ -41,7 +41,7 @@ _LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     ("connection.report",),
     ("connection.beneath",),
-    ("connection.gate", "connection.hook"),
+    ("connection.bounds", "connection.gate", "connection.hook"),
     ("connection.ending",),
     ("connection.outputs",),
     ("connection.shell",),

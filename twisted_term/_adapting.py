@@ -13,21 +13,24 @@ from zope.interface import providedBy
 _lookup = getRegistry().lookup1
 
 
-def adapted(interface: Any, what: Any) -> Any:
+def mayAdapt(interface: Any, what: Any) -> bool:
     """
-    The same as C{interface(what, None)}.  Most have no adapter, and Twisted's
-    registry knows that of a class at once; the interface would go through its
-    hooks, in Python, and each connection asks some of them.
+    May there be an adapter?  Most have none, and Twisted's registry knows that
+    of a class at once; the interface would go through its hooks, in Python.
     """
     provided = providedBy(what)
-    adapt = _lookup(provided, interface)
-    if adapt is not None:
-        return adapt(what)
-    if getattr(what, "__conform__", None) is None and not provided.isOrExtends(
-        interface
-    ):
-        return None
-    return interface(what, None)
+    return (
+        _lookup(provided, interface) is not None
+        or provided.isOrExtends(interface)
+        or getattr(what, "__conform__", None) is not None
+    )
+
+
+def adapted(interface: Any, what: Any) -> Any:
+    """
+    The same as C{interface(what, None)}, which is slower where there is none.
+    """
+    return interface(what, None) if mayAdapt(interface, what) else None
 
 
 def ofApplication(interface: Any, protocol: Any) -> tuple[Any, Any]:
@@ -47,4 +50,4 @@ def ofApplication(interface: Any, protocol: Any) -> tuple[Any, Any]:
     return found, factory
 
 
-__all__ = ["adapted", "ofApplication"]
+__all__ = ["adapted", "mayAdapt", "ofApplication"]

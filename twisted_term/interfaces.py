@@ -157,7 +157,14 @@ class ITerminationListener(Interface):
         """
 
 
-class ITerminationHook(Interface):
+class IApplicationKnowledge(Interface):
+    """
+    What all that can be known of an application has in common.  One lookup of this
+    one tells that nobody knows anything, as of most.
+    """
+
+
+class ITerminationHook(IApplicationKnowledge):
     """
     A protocol, or a factory, that has a say in how its connections end.
 
@@ -249,7 +256,7 @@ class IDrainListener(Interface):
         """
 
 
-class IConversation(IDrainable):
+class IConversation(IDrainable, IApplicationKnowledge):
     """
     What an application protocol means by what happens on its connection.
 

@@ -21,8 +21,10 @@ import sys
 from types import ModuleType
 from typing import Any, Callable
 
-from .._adapting import adapted, ofApplication
-from ..interfaces import IConversation
+from twisted.protocols.policies import ProtocolWrapper
+
+from .._adapting import adapted, mayAdapt, ofApplication
+from ..interfaces import IApplicationKnowledge, IConversation
 from . import conch, ftp, http, http2, mail, relay, rpc, websocket
 from .conversation import SILENT, Conversation, Courteous, stands
 
@@ -80,4 +82,30 @@ def conversationOf(protocol: Any, producer: Any = None) -> Any:
     return Conversation(protocol) if found is None else found
 
 
-__all__ = ["SILENT", "Conversation", "Courteous", "conversationOf", "prepare", "stands"]
+def nobodyKnows(protocol: Any, builder: Any) -> bool:
+    """
+    Is there nobody who knows the protocol of a connection, and no
+    C{ITerminationHook}?  C{False} where it takes a longer search to say that.
+
+    @param builder: the factory that was wrapped, or C{None}.
+    """
+    if len(sys.modules) != _seen:
+        prepare()
+    factory = getattr(protocol, "factory", None)
+    return (
+        (builder is factory or builder is None)
+        and not mayAdapt(IApplicationKnowledge, protocol)
+        and not issubclass(type(protocol), ProtocolWrapper)
+        and (factory is None or not mayAdapt(IApplicationKnowledge, factory))
+    )
+
+
+__all__ = [
+    "SILENT",
+    "Conversation",
+    "Courteous",
+    "conversationOf",
+    "nobodyKnows",
+    "prepare",
+    "stands",
+]

@@ -54,9 +54,10 @@ L{twisted_term.connection.replaced} lists all of it, with the reasons.
 
 B{What bounds it.}  An open connection has no timer.  When the machine leaves
 C{OPEN}, an L{Ending<twisted_term.connection.ending.Ending>} is made.  It knows
-who began, it looks whether the kernel makes progress, it tells the machine what
-has expired, and it writes the report.  One timer serves all endings of a
-reactor (L{twisted_term.connection.sweep}).  If the application has a word of its
+who began, and it writes the report.  Most ends are over within milliseconds.
+For one that is not, L{Bounds<twisted_term.connection.bounds.Bounds>} look whether
+the kernel makes progress, and tell the machine what has expired.  One timer
+serves all endings of a reactor (L{twisted_term.connection.sweep}).  If the application has a word of its
 own in it (L{twisted_term.connection.hook}), it is asked as soon as the end has
 begun, and once more before the socket is closed.
 

@@ -292,18 +292,35 @@ STEPS: dict[tuple[Node, Input], Step] = {
 }
 
 
-def _unasked(node: Node, event: Input) -> Step:
+def _answered(node: Node, event: Input, answers: dict[Output, Input]) -> Step:
+    """
+    The step, and with it what follows from an output whose answer is known.
+    """
     after, outputs = STEPS[node, event]
-    if Output.ASK_HOW in outputs:
-        return STEPS[after, event]
-    if Output.ASK_CLOSE in outputs:
-        return STEPS[after, Input.MAY_CLOSE]
+    for index, output in enumerate(outputs):
+        # The application is asked how, and then the same input takes effect.
+        answer = event if output is Output.ASK_HOW else answers.get(output)
+        if answer is not None:
+            moved, more = _answered(after, answer, answers)
+            # What is left of a step is out of date once the machine moves on.
+            return moved, outputs[:index] + more
     return after, outputs
 
 
+_UNASKED = {Output.ASK_CLOSE: Input.MAY_CLOSE}
+_QUIET = {
+    **_UNASKED,
+    Output.FLUSH: Input.WORK_DONE,
+    Output.AWAIT_ACK: Input.ACKNOWLEDGED,
+}
 #: The same machine for an application that has nothing to say, as most have not:
 #: each question and its answer are one step.
-UNASKED: dict[tuple[Node, Input], Step] = {key: _unasked(*key) for key in STEPS}
+UNASKED: dict[tuple[Node, Input], Step] = {
+    key: _answered(*key, _UNASKED) for key in STEPS
+}
+#: And for the moment in which it is also known that no work is in flight, or that
+#: nothing is left to be acknowledged, as in the end of most connections.
+QUIET: dict[tuple[Node, Input], Step] = {key: _answered(*key, _QUIET) for key in STEPS}
 
 
 def transitions() -> Iterator[tuple[Node, Input, Node, tuple[Output, ...]]]:

@@ -18,6 +18,7 @@ from ..applications import SILENT
 from . import machine
 from .gate import Discarding, Noting
 from .machine import Input, Node, Output, Step
+from .report import Outcome
 
 _log = Logger()
 
@@ -113,10 +114,7 @@ def linger(connection: Any) -> None:
 
 def awaitAck(connection: Any) -> None:
     assert connection.ending is not None
-    owed = connection.beneath.unacknowledged(True)
-    if not owed:
-        # The kernel need not be asked once more.
-        connection.ending.known = None if owed is None else (0, False)
+    if connection.settled():
         connection.input(Input.ACKNOWLEDGED)
         return
     queue = connection.queue()
@@ -140,7 +138,7 @@ def tellReadLost(connection: Any) -> None:
 
 
 def close(connection: Any) -> None:
-    connection.beneath.close()
+    connection.beneath.close(connection.ending.outcome is Outcome.CLEAN)
 
 
 def letGo(connection: Any) -> None:
@@ -199,6 +197,8 @@ def _performing(
     return steps
 
 
-ASKED, UNASKED = _performing(machine.STEPS), _performing(machine.UNASKED)
+ASKED, UNASKED, QUIET = map(
+    _performing, (machine.STEPS, machine.UNASKED, machine.QUIET)
+)
 
-__all__ = ["ASKED", "UNASKED", "stopProducer"]
+__all__ = ["ASKED", "QUIET", "UNASKED", "stopProducer"]

@@ -28,7 +28,8 @@ another time is named:
         them.
       - C{_shouldShutdown}, before the end of a connection whose socket the
         application has taken: Twisted shuts both directions down before it
-        closes, for every process that has the socket.
+        closes, for every process that has the socket.  And where both have
+        ended: then that is a system call that fails.
       - C{protocol}, or C{wrappedProtocol} of a wrapper, where it is the
         application, and as soon as the application replaces it: the gate takes
         its place.
@@ -134,7 +135,7 @@ def eventLoop(reactor: Any) -> Any:
 
 def leaveOpen(transport: Any) -> None:
     """
-    Let a Twisted transport close no more than its own descriptor.
+    Let a Twisted transport close its own descriptor, and shut nothing down.
     """
     transport._shouldShutdown = False
 

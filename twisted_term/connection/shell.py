@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 
 from .._addresses import peerText
 from .._waiters import Waiters
-from ..applications import conversationOf, stands
+from ..applications import conversationOf, nobodyKnows, stands
 from ..interfaces import ITerminationListener
 from ..policy import TerminationPolicy
 from .beneath import ground, overTLS
@@ -26,7 +26,7 @@ from .ending import Ending
 from .gate import Gate, Intercepted, isGate, moveIn, takePlace
 from .hook import hookOf
 from .machine import Input, Node
-from .outputs import ASKED, UNASKED, stopProducer
+from .outputs import ASKED, QUIET, UNASKED, stopProducer
 from .report import Initiator, Outcome, Termination, logEnd
 
 _log = Logger()
@@ -49,7 +49,6 @@ class Connection:
     @ivar producer: the registered producer, or C{None}.
     @ivar readPaused: has the application paused reading?
     @ivar ending: what the end is made of; C{None} while it is just open.
-    @ivar report: how it ended, when it has.
     @ivar calls: whom to call with the report.
     """
 
@@ -66,7 +65,6 @@ class Connection:
         "policy",
         "producer",
         "readPaused",
-        "report",
         "since",
         "transport",
     )
@@ -93,7 +91,6 @@ class Connection:
         self.producer: Any = None
         self.readPaused = False
         self.ending: Optional[Ending] = None
-        self.report: Optional[Termination] = None
         self.holds = 0
         self._waiting: Optional[Waiters[Termination]] = None
         self._intercepted: Optional[Intercepted] = None
@@ -162,19 +159,22 @@ class Connection:
 
     # The machine.
 
-    def input(self, event: Input) -> None:
+    def input(self, event: Input, quiet: bool = False) -> None:
         """
         Something has happened.
+
+        @param quiet: the questions that it raises need not be asked, see
+            L{machine.QUIET}.
         """
         before, ending = self.node, self.ending
-        steps = UNASKED if ending is None or ending.hook is None else ASKED
+        if ending is None:
+            if UNASKED[before][event][0] is before:
+                return
+            ending = self.ending = Ending(self, event)
+            quiet = self._begins(ending)
+        steps = QUIET if quiet else UNASKED if ending.hook is None else ASKED
         after, noted, seals, outputs = steps[before][event]
         if after is not before:
-            if ending is None:
-                ending = self.ending = Ending(self, event)
-                ending.hook = hookOf(self.gate)
-                if ending.hook is not None:
-                    after, noted, seals, outputs = ASKED[before][event]
             if after.ended:
                 if ending.known is None:
                     ending.known = self.askKernel()  # before the socket is gone
@@ -194,6 +194,18 @@ class Connection:
         if after.asking and not before.asking:
             # The application has been asked; now it happens.
             self.input(event)
+
+    def _begins(self, ending: Ending) -> bool:
+        """
+        An end begins.
+
+        @return: is nobody to be asked about it, and nothing in flight?
+        """
+        gate = self.gate
+        if nobodyKnows(gate.application, gate.builder()):
+            return self.holds == 0 and self.producer is None
+        ending.hook = hookOf(gate)
+        return False
 
     def asks(self, event: Input) -> None:
         """
@@ -246,9 +258,14 @@ class Connection:
     # What is told from below.
 
     def peerFin(self) -> None:
-        if IHalfCloseableProtocol.providedBy(self.protocol):
+        node = self.node
+        if node is Node.LINGERING:
+            assert self.ending is not None
+            quiet = self.ending.hook is None and self.settled()
+            self.input(Input.PEER_FIN, quiet)
+        elif IHalfCloseableProtocol.providedBy(self.protocol):
             self.input(Input.PEER_FIN_HALF)
-        elif self.node.sending and self._peerHasGone():
+        elif node.sending and self._peerHasGone():
             self.input(Input.PEER_GONE)
         else:
             self.input(Input.PEER_FIN)
@@ -460,6 +477,18 @@ class Connection:
         owed = self.beneath.owed(queue.unacknowledged + self.unsent())
         return owed, queue.gone
 
+    def settled(self) -> bool:
+        """
+        With both FINs out: has the peer acknowledged all, as far as known?
+        """
+        assert self.ending is not None
+        owed = self.beneath.unacknowledged(True)
+        if owed:
+            return False
+        # It need not be asked once more.
+        self.ending.known = None if owed is None else (0, False)
+        return True
+
     # The end.
 
     def vanishNow(self) -> None:
@@ -525,7 +554,7 @@ class Connection:
         """
         It has ended.  Again, it does nothing.
         """
-        if self.report is not None:
+        if self.ending is not None and self.ending.report is not None:
             return
         if not self.node.ended:
             reason = self._lost(reason)
@@ -533,10 +562,11 @@ class Connection:
         assert ending is not None and ending.outcome is not None
         reason = ending.reason or reason
         outcome = below.judge(ending.outcome)
-        self.report = report = ending.report(reason, outcome, below.closeNotify())
+        report = ending.conclude(reason, outcome, below.closeNotify())
         below.detach()
         application, transport = gate.application, self.transport
-        self._passThrough()
+        if self._intercepted is not None:
+            self._passThrough()
         self.producer = None
         gate.closed()
         try:
@@ -559,6 +589,13 @@ class Connection:
             self.calls = ()
             if waiting is not None:
                 waiting.fire(report)
+
+    @property
+    def report(self) -> Optional[Termination]:
+        """
+        How it ended, when it has.
+        """
+        return None if self.ending is None else self.ending.report
 
     def waiting(self) -> Waiters[Termination]:
         """

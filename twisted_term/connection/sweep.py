@@ -59,17 +59,21 @@ class Sweep:
         if IReactorCore.providedBy(clock):
             clock.addSystemEventTrigger("during", "shutdown", _stop, weakref.ref(self))
 
-    def enrol(self, watched: Watched) -> None:
+    def enrol(self, watched: Watched) -> float:
         """
         Look at it after the first pause.
+
+        @return: the time now.
         """
         if watched.due is not None:
             self.forget(watched)
         clock = self.clock()
         assert clock is not None
-        self._first[watched] = due = clock.seconds() + FIRST
+        now = clock.seconds()
+        self._first[watched] = now + FIRST
         if self._call is None and not self._sweeping:
-            self._schedule(clock, due)
+            self._schedule(clock, now + FIRST)
+        return now
 
     def want(self, watched: Watched, pause: float) -> None:
         """

@@ -128,9 +128,11 @@ class Beneath(Protocol):
         @param now: in this turn, if the kernel takes what is buffered.
         """
 
-    def close(self) -> None:
+    def close(self, bothDone: bool = False) -> None:
         """
         Both directions have ended, or the other one is given up.
+
+        @param bothDone: it is the former, so that nothing has to be shut down.
         """
 
     def letGo(self) -> None:

@@ -122,10 +122,12 @@ class Descriptor(Lowest):
             _log.failure("our FIN")
             self._later(error)
 
-    def close(self) -> None:
-        # Both directions have ended: there is nothing left to flush, which is
-        # all that Twisted's loseConnection does.
+    def close(self, bothDone: bool = False) -> None:
+        # There is nothing left to flush, which is all that Twisted's
+        # loseConnection does.
         above = self._above
+        if bothDone:
+            leaveOpen(self._transport)
         self.detach()
         try:
             self._transport.connectionLost(_DONE)
@@ -140,8 +142,7 @@ class Descriptor(Lowest):
         self.close()
 
     def letGo(self) -> None:
-        leaveOpen(self._transport)
-        self.close()
+        self.close(bothDone=True)
 
     def reset(self) -> None:
         kernel.reset(self._socket)

@@ -39,7 +39,7 @@ class Opaque(Lowest):
         # There is no FIN: its own flush and close is all there is.
         self._transport.loseConnection()
 
-    def close(self) -> None:
+    def close(self, bothDone: bool = False) -> None:
         self._transport.loseConnection()
 
     drop = letGo = close

@@ -219,7 +219,8 @@ class TLS:
             self._shut = True
             self._lower.halfClose(not self._above.discards)
 
-    def close(self) -> None:
+    def close(self, bothDone: bool = False) -> None:
+        # Those of TLS are, and TCP's may not be.
         self._closeLater(self._lower.close)
 
     drop = close

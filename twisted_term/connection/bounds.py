@@ -1,0 +1,222 @@
+"""
+What bounds an end: the limits of the policy, and the looks that find them reached.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Callable, Optional, Union
+
+from .beneath.kernel import SendQueue
+from .machine import Input, Node, State
+from .sweep import FIRST
+
+#: Progress is looked for so many times in the limit that applies, so that what
+#: expires does so between one and one and an eighth of its limit.
+_LOOKS = 8
+#: With a limit below this one (seconds) the first look comes sooner than usual.
+SOON = FIRST * _LOOKS
+#: The longest and the shortest pause between two looks (seconds); a pause is twice
+#: the one before.
+_LONGEST, _SHORTEST = 60.0, 0.001
+#: While nothing but the last acknowledgement is awaited, there is no event to
+#: wait for: the kernel reports hang-up from the peer's FIN on (tcp_poll,
+#: net/ipv4/tcp.c).  So the queue is looked at, at first often.
+_FIRST_ACK = 0.005
+#: While the peer is done and we are not, no event says that it has gone either,
+#: and the kernel is asked so often at least; more often while work is in flight,
+#: for not each protocol tells of its end.
+_WATCHED, _WATCHED_AT_WORK = 5.0, 1.0
+#: The first time at which such a peer is asked; each pause is twice the one
+#: before, because some clients take only a few interim responses.
+_PROBE = 0.25
+#: No more than this share of a pause counts beyond the pause: Twisted's clock
+#: is the wall's, and a step of it is not the peer's silence.
+_SLACK = 1.25
+
+
+class Bounds:
+    """
+    The bounds of one end.  It is made when somebody has to look at it, for most
+    ends come before that.
+    """
+
+    __slots__ = (
+        "_acknowledged",
+        "_arrival",
+        "_connection",
+        "_looked",
+        "_most",
+        "_owed",
+        "_pause",
+        "_probeAt",
+        "_probePause",
+        "_progress",
+        "_settled",
+        "_steady",
+        "_want",
+    )
+    _acknowledged: int
+
+    def __init__(
+        self, connection: Any, want: Callable[[float], object], begun: float
+    ) -> None:
+        """
+        @param want: asks for the next L{look}, after so many seconds.
+        @param begun: when what is bounded has begun; the first look comes after
+            the sweep's first pause.
+        """
+        self._connection = connection
+        self._want = want
+        self._owed: Optional[bool] = None
+        self._looked = begun
+        self._steady = self._arrival = 0.0
+        self._progress = self._settled = 0.0
+        self._pause = FIRST
+        self._most = FIRST * _SLACK
+        self._probeAt = self._probePause = _PROBE
+
+    def begin(self, soon: bool) -> None:
+        """
+        The connection has entered a state that is bounded.
+
+        @param soon: nothing but acknowledgements is awaited.
+        """
+        connection = self._connection
+        self._steady = self._progress = self._settled = self._now()
+        self._looked = connection.clock.seconds()
+        self._probePause = _PROBE
+        self._probeAt = self._steady + _PROBE
+        self._pause = _FIRST_ACK if soon else FIRST
+        self._wait(min(self._pause, connection.policy.shortest / _LOOKS))
+
+    def arrived(self) -> None:
+        """
+        Bytes have arrived, or silence counts anew.
+        """
+        self._arrival = self._now()
+
+    def _now(self) -> float:
+        elapsed: float = self._connection.clock.seconds() - self._looked
+        return self._steady + min(max(elapsed, 0.0), self._most)
+
+    def _wait(self, pause: float) -> None:
+        pause = max(pause, _SHORTEST)
+        self._most = pause * _SLACK
+        self._want(pause)
+
+    def look(self) -> None:
+        """
+        See what has expired, and when to look again.
+        """
+        connection = self._connection
+        node = connection.node
+        if node.working:
+            connection.checkWork()
+            if connection.node is not node:
+                return
+        self._steady = now = self._now()
+        self._looked = connection.clock.seconds()
+        queue = connection.queue()
+        self._note(queue, now)
+        gone = queue is not None and queue.gone
+        if gone and node.peerDone and (self._owed or node.sending):
+            connection.vanished()
+            return
+        if node.working and node.peerDone and now >= self._probeAt:
+            self._probePause *= 2
+            self._probeAt = now + self._probePause
+            connection.probe()
+        if node is Node.LAST_ACK and not self._owed:
+            connection.input(Input.ACKNOWLEDGED)
+            return
+        left = math.inf
+        for since, limit, event in self._limits():
+            if since + limit - now <= 0:
+                if gone:
+                    # A reset that the reactor has not told of, as uvloop's
+                    # may not.
+                    connection.vanished()
+                else:
+                    connection.input(event)
+                return
+            left = min(left, since + limit - now)
+        self._pause = min(self._pause * 2, _LONGEST)
+        if node.peerDone and node.sending:
+            longest = _WATCHED_AT_WORK if node.working else _WATCHED
+            pause = min(self._pause, longest)
+        elif self._owed or node.flushing:
+            limits = [limit for _, limit, _ in self._limits()]
+            pause = min([self._pause, *(limit / _LOOKS for limit in limits)])
+        else:
+            # Everything is acknowledged, so only bytes that arrive can change
+            # anything, and they put the end off.
+            pause = _LONGEST
+        # The last look but one is at half of the time: see _SLACK.
+        self._wait(min(pause, left / 2 if left > FIRST else left))
+
+    def _note(self, queue: Optional[SendQueue], now: float) -> None:
+        if queue is not None:
+            acknowledged, owed = queue.acknowledged, queue.unacknowledged > 0
+        else:  # what leaves our own buffer is all that can be seen
+            unsent = self._connection.unsent()
+            acknowledged, owed = -unsent, unsent > 0
+        # When nothing was owed, the one number more is our FIN.
+        changed = owed != self._owed or (owed and acknowledged != self._acknowledged)
+        if changed and self._owed is not None:
+            self._progress = now
+            if not owed:
+                self._settled = now
+        self._owed, self._acknowledged = owed, acknowledged
+
+    def _limits(self) -> list[tuple[float, float, Input]]:
+        """
+        What is bounded now: since when, for how long, and what expires.
+        """
+        policy = self._connection.policy
+        if self._connection.node.state is State.OPEN:
+            return []  # an IHalfCloseableProtocol's, which goes on
+        if self._owed:
+            limits = [(self._progress, policy.flushTimeout, Input.FLUSH_EXPIRED)]
+        else:
+            limits = _BOUNDS[self._connection.node](self, policy)
+        return [found for found in limits if found[1] is not None]
+
+    # The bounds of each state while the peer owes no acknowledgement.
+
+    def _flushing(self, policy: Any) -> list[Any]:
+        return [(self._progress, policy.workTimeout, Input.FLUSH_EXPIRED)]
+
+    def _halfClosed(self, policy: Any) -> list[Any]:
+        # While the application has paused reading, nothing can arrive.
+        paused = self._connection.readPaused
+        limit = policy.workTimeout if paused else policy.halfCloseIdle
+        since = max(self._arrival, self._settled)
+        return [(since, limit, Input.FLUSH_EXPIRED)]
+
+    def _lingering(self, policy: Any) -> list[Any]:
+        if not self._connection.lingers():
+            return [(self._settled, 0.0, Input.LINGER_EXPIRED)]
+        since = max(self._arrival, self._settled)
+        return [
+            (self._settled, policy.lingerTime, Input.LINGER_EXPIRED),
+            (since, policy.lingerIdle, Input.LINGER_EXPIRED),
+        ]
+
+    def _leaving(self, policy: Any) -> list[Any]:
+        return [(self._settled, policy.closeTimeout, Input.CLOSE_EXPIRED)]
+
+
+_Bound = Callable[[Bounds, Any], list[tuple[float, Union[float, None], Input]]]
+_IN_STATE: dict[State, _Bound] = {
+    State.FLUSHING: Bounds._flushing,
+    State.HALF_CLOSED: Bounds._halfClosed,
+    State.LINGERING: Bounds._lingering,
+}
+_BOUNDS: dict[Node, _Bound] = {
+    node: Bounds._leaving if node.leaving else _IN_STATE[node.state]
+    for node in Node
+    if node.state in _IN_STATE
+}
+
+__all__ = ["SOON", "Bounds"]
