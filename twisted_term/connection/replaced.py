@@ -25,7 +25,8 @@ another time is named:
         on uvloop, see L{twisted_term.connection.beneath.lasting}.
       - C{startWriting} and C{doWrite}, before the end of a connection that is
         closed without waiting for anything, for Twisted may be about to call
-        them.
+        them; and C{doWrite} once FIN is out that was written without waiting for
+        the reactor.  These stay, for the call may come after the end.
       - C{_shouldShutdown}, before the end of a connection whose socket the
         application has taken: Twisted shuts both directions down before it
         closes, for every process that has the socket.  And where both have

@@ -113,14 +113,24 @@ class Descriptor(Lowest):
                 self._replaced += ("_closeWriteConnection",)
             self._transport.loseWriteConnection()
             if now and self._plain and self._socket is not None:
-                # FIN in this turn, if the kernel takes what is buffered.  The
-                # reactor finds out what has gone wrong, for it still asks.
-                self._transport.doWrite()
+                self._writeNow()
         except (OSError, ValueError):
             self._gone()
         except Exception as error:  # as the reactor does, where that is the caller
             _log.failure("our FIN")
             self._later(error)
+
+    def _writeNow(self) -> None:
+        """
+        FIN in this turn, if the kernel takes what is buffered.
+        """
+        transport = self._transport
+        # The reactor finds out what has gone wrong, for it still asks.
+        if transport.doWrite() is None and not self.unsent():
+            # Behind FIN nothing is written, not even the nothing that epoll's and
+            # poll's reactors write when a socket was readable and writable at once,
+            # for the kernel takes that for a write behind FIN, and fails.
+            put(transport, "doWrite", _nothing)
 
     def close(self, bothDone: bool = False) -> None:
         # There is nothing left to flush, which is all that Twisted's
