@@ -21,10 +21,12 @@ another time is named:
         for example, are not.
       - C{loseConnection}, in the same place: the end that such a one asks for
         is to be a lingering one, too.
-      - C{doRead} while L{twisted_term.connection.beneath.discard} discards.
+      - C{doRead} while L{twisted_term.connection.beneath.discard} discards; and
+        on uvloop, see L{twisted_term.connection.beneath.lasting}.
       - C{startWriting} and C{doWrite}, before the end of a connection that is
-        closed without waiting for anything, and C{doWrite} once FIN is out, for
-        Twisted may be about to call them.
+        closed without waiting for anything, for Twisted may be about to call
+        them; and C{doWrite} once FIN is out that was written without waiting for
+        the reactor.  These stay, for the call may come after the end.
       - C{_shouldShutdown}, before the end of a connection whose socket the
         application has taken: Twisted shuts both directions down before it
         closes, for every process that has the socket.  And where both have
@@ -52,6 +54,8 @@ Private attributes that are read:
     way to ask how many written bytes have not reached the kernel, and a report
     that calls bytes delivered which never left the process would be wrong.
   - C{_writeDisconnected} of the same: whether FIN is out.
+  - C{_asyncioEventloop} of L{twisted.internet.asyncioreactor}: uvloop's has a fault
+    that others have not.
 """
 
 from __future__ import annotations
@@ -124,6 +128,13 @@ def restore(owner: Any, names: Iterable[str]) -> None:
             pass
 
 
+def eventLoop(reactor: Any) -> Any:
+    """
+    The asyncio loop that a reactor stands on; C{None} for all others.
+    """
+    return getattr(reactor, "_asyncioEventloop", None)
+
+
 def leaveOpen(transport: Any) -> None:
     """
     Let a Twisted transport close its own descriptor, and shut nothing down.
@@ -160,6 +171,7 @@ def unencryptedBytes(tls: Any) -> int:
 
 __all__ = [
     "Replaced",
+    "eventLoop",
     "finIsOut",
     "leaveOpen",
     "put",

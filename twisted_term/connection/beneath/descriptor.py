@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 from ..replaced import finIsOut, leaveOpen, put, restore, unsentBytes
 from . import kernel
 from .discard import discarding
+from .lasting import forgets, lasting
 from .lowest import Lowest
 
 _log = Logger()
@@ -60,6 +61,8 @@ class Descriptor(Lowest):
             put(transport, "readConnectionLost", self._readLost)
             put(transport, "loseConnection", self._closeAsked)
             self._replaced += ("readConnectionLost", "loseConnection")
+        if forgets(self.clock):
+            self._read(transport.doRead)
 
     def standsOn(self, transport: Any) -> bool:
         return transport is self._transport
@@ -110,20 +113,25 @@ class Descriptor(Lowest):
                 self._replaced += ("_closeWriteConnection",)
             self._transport.loseWriteConnection()
             if now and self._plain and self._socket is not None:
-                # FIN in this turn, if the kernel takes what is buffered.  The
-                # reactor finds out what has gone wrong, for it still asks.
-                self._transport.doWrite()
-                if self._above is not None and finIsOut(self._transport):
-                    # The reactor may be between its read and its write of this
-                    # descriptor, and to send after FIN, were it nothing, is an
-                    # error (EPIPE).
-                    put(self._transport, "doWrite", _nothing)
-                    self._replaced += ("doWrite",)
+                self._writeNow()
         except (OSError, ValueError):
             self._gone()
         except Exception as error:  # as the reactor does, where that is the caller
             _log.failure("our FIN")
             self._later(error)
+
+    def _writeNow(self) -> None:
+        """
+        FIN in this turn, if the kernel takes what is buffered.
+        """
+        transport = self._transport
+        # The reactor finds out what has gone wrong, for it still asks.
+        transport.doWrite()
+        if finIsOut(transport):
+            # Behind FIN nothing is written, not even the nothing that epoll's and
+            # poll's reactors write when a socket was readable and writable at once,
+            # for the kernel takes that for a write behind FIN, and fails (EPIPE).
+            put(transport, "doWrite", _nothing)
 
     def close(self, bothDone: bool = False) -> None:
         # There is nothing left to flush, which is all that Twisted's
@@ -180,8 +188,13 @@ class Descriptor(Lowest):
         if self._plain:
             doRead = discarding(self._transport, self._above.discarded, small)
             if doRead is not None:
-                put(self._transport, "doRead", doRead)
-                self._replaced += ("doRead",)
+                self._read(doRead)
+
+    def _read(self, doRead: Any) -> None:
+        if forgets(self.clock):
+            doRead = lasting(self._transport, doRead)
+        put(self._transport, "doRead", doRead)
+        self._replaced += ("doRead",)
 
     def watchPeer(self) -> None:
         kernel.keepAlive(self._socket)
