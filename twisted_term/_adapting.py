@@ -28,8 +28,11 @@ def mayAdapt(interface: Any, what: Any) -> bool:
 
 def adapted(interface: Any, what: Any) -> Any:
     """
-    The same as C{interface(what, None)}, which is slower where there is none.
+    The same as C{interface(what, None)}, which takes longer.
     """
+    adapt = _lookup(providedBy(what), interface)
+    if adapt is not None:
+        return adapt(what)
     return interface(what, None) if mayAdapt(interface, what) else None
 
 

@@ -273,8 +273,10 @@ class IConversation(IDrainable, IApplicationKnowledge):
         before the end was asked for?  FIN waits while it does, and what is
         written is sent.  Holds are counted elsewhere.
 
-        It is asked when a producer unregisters, when a hold is released, when
-        reading is resumed, and while the peer is done each second.
+        It is asked when an end begins, before that takes effect and, if
+        something is in flight, again afterwards; when a producer unregisters,
+        when a hold is released, when reading is resumed, and while the peer is
+        done each second.
 
         @param transport: the L{ITerminableTransport}: its C{peerDone} says
             that nothing more arrives, and its C{disconnecting} that the

@@ -21,6 +21,7 @@ from typing import Any, Optional
 
 from twisted.python.components import registerAdapter
 
+from .._adapting import adapted
 from ..interfaces import IConversation
 from .conversation import SILENT, Conversation, clockOf, standing, together
 
@@ -206,7 +207,7 @@ def _ofGeneric(protocol: Any) -> Any:
     # HTTP/1.1, or HTTP/2 once TLS has negotiated that.
     if protocol._negotiatedProtocol is None:
         return Undecided(protocol)
-    return IConversation(protocol._channel, None)
+    return adapted(IConversation, protocol._channel)
 
 
 def register(http: ModuleType) -> None:

@@ -18,6 +18,10 @@ from twisted.python.components import registerAdapter
 from ..interfaces import IConversation
 from .conversation import Conversation, clockOf
 
+#: Why a drain closes: "a server going down" (RFC 6455, 7.4.1), and "service
+#: restart" (IANA's registry of close codes).
+_CODES = {"going-away": 1001, "restart": 1012}
+
 
 class WebSocket(Conversation):
     """
@@ -26,12 +30,9 @@ class WebSocket(Conversation):
     WebSocket knows no half-close (RFC 6455, 7.1.1): the peer's FIN means that it
     has gone.  A drain sends a Close frame, and ends when the peer's has come.
 
-    @cvar code: why we close: 1001, "a server going down" (RFC 6455, 7.4.1).  1012
-        is "service restart"; some clients come back only after that one.
     @cvar patience: so long (seconds) the peer's Close frame is awaited.
     """
 
-    code = 1001
     patience = 5.0
 
     def peerFin(self, transport: Any) -> bool:
@@ -57,12 +58,12 @@ class WebSocket(Conversation):
         transport.whenTerminated().addCallback(
             lambda report: late.active() and late.cancel()
         )
-        self._sendClose()
+        self._sendClose(_CODES[transport.policy.goodbye])
 
     def _isOpen(self) -> bool:
         raise NotImplementedError
 
-    def _sendClose(self) -> None:
+    def _sendClose(self, code: int) -> None:
         raise NotImplementedError
 
 
@@ -74,7 +75,7 @@ class Autobahn(WebSocket):
     def _isOpen(self) -> bool:
         return bool(self.protocol.state == self.protocol.STATE_OPEN)
 
-    def _sendClose(self) -> None:
+    def _sendClose(self, code: int) -> None:
         protocol = self.protocol
         close = protocol._closeConnection
         protocol._closeConnection = lambda abort=False: close(
@@ -83,7 +84,7 @@ class Autobahn(WebSocket):
         # Its own wait is a second, and ends with a reset.
         protocol.closeHandshakeTimeout = 0
         # sendClose() takes the codes of applications only.
-        protocol.sendCloseFrame(code=self.code)
+        protocol.sendCloseFrame(code=code)
 
 
 class Twisted(WebSocket):
@@ -94,10 +95,10 @@ class Twisted(WebSocket):
     def _isOpen(self) -> bool:
         return self.protocol._wsconn.state.name == "OPEN"
 
-    def _sendClose(self) -> None:
+    def _sendClose(self, code: int) -> None:
         connection = self.protocol._wsconn
         send = connection.send
-        self.protocol.transport.write(send(self._close(self.code)))
+        self.protocol.transport.write(send(self._close(code)))
 
         def late(event: Any) -> Any:
             # The peer may still ask, and the application answer: "The

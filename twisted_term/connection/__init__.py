@@ -57,9 +57,9 @@ C{OPEN}, an L{Ending<twisted_term.connection.ending.Ending>} is made.  It knows
 who began, and it writes the report.  Most ends are over within milliseconds.
 For one that is not, L{Bounds<twisted_term.connection.bounds.Bounds>} look whether
 the kernel makes progress, and tell the machine what has expired.  One timer
-serves all endings of a reactor (L{twisted_term.connection.sweep}).  If the application has a word of its
-own in it (L{twisted_term.connection.hook}), it is asked as soon as the end has
-begun, and once more before the socket is closed.
+serves all endings of a reactor (L{twisted_term.connection.sweep}).  If the
+application has a word of its own in it (L{twisted_term.connection.hook}), it is
+asked as soon as the end has begun, and once more before the socket is closed.
 
 B{What is honest.}  The kernel is asked before the socket is gone, because Twisted
 closes it first and tells the protocol then.  An end is told once, whatever

@@ -189,19 +189,28 @@ _RECEIVED = ("dataReceived", "fileDescriptorReceived")
 
 class Shown(StandIn):
     """
-    A wrapper with a gate inside, TLS most often, for somebody who looks for the
-    application there.
+    A wrapper, TLS most often, with a gate inside, or with somebody whose place the
+    gate is to take; for one who looks for the application there.
     """
 
-    __slots__ = ()
+    __slots__ = ("_connection",)
+
+    def __init__(self, wrapper: Any, connection: Any) -> None:
+        StandIn.__init__(self, wrapper)
+        self._connection = connection
 
     @property
     def wrappedProtocol(self) -> Any:
-        return self._subject.wrappedProtocol.application
+        inside = self._subject.wrappedProtocol
+        return inside.application if isGate(inside) else inside
 
     @wrappedProtocol.setter
     def wrappedProtocol(self, protocol: Any) -> None:
-        self._subject.wrappedProtocol.application = protocol
+        inside = self._subject.wrappedProtocol
+        if isGate(inside) and inside.connection is None:  # it has ended
+            inside.application = protocol
+        else:
+            self._connection.protocol = protocol
 
 
 def isGate(protocol: object) -> bool:
@@ -217,8 +226,8 @@ def shown(protocol: Any, connection: Any) -> Any:
     """
     if protocol is None or isGate(protocol):
         return connection.protocol
-    if isGate(getattr(protocol, "wrappedProtocol", None)):
-        return Shown(protocol)
+    if issubclass(type(protocol), ProtocolWrapper):
+        return Shown(protocol, connection)
     return protocol
 
 

@@ -53,6 +53,7 @@ Private attributes that are read:
     C{_aggregator._buffer} of L{twisted.protocols.tls}: Twisted has no public
     way to ask how many written bytes have not reached the kernel, and a report
     that calls bytes delivered which never left the process would be wrong.
+  - C{_writeDisconnected} of the same: whether FIN is out.
   - C{_asyncioEventloop} of L{twisted.internet.asyncioreactor}: uvloop's has a fault
     that others have not.
 """
@@ -141,6 +142,13 @@ def leaveOpen(transport: Any) -> None:
     transport._shouldShutdown = False
 
 
+def finIsOut(transport: Any) -> bool:
+    """
+    Has a Twisted transport sent FIN?
+    """
+    return getattr(transport, "_writeDisconnected", False)
+
+
 def unsentBytes(transport: Any) -> int:
     """
     Bytes that wait in a Twisted transport's own buffer; 0 where it has none.
@@ -164,6 +172,7 @@ def unencryptedBytes(tls: Any) -> int:
 __all__ = [
     "Replaced",
     "eventLoop",
+    "finIsOut",
     "leaveOpen",
     "put",
     "replace",

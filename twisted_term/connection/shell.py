@@ -172,6 +172,8 @@ class Connection:
                 return
             ending = self.ending = Ending(self, event)
             quiet = self._begins(ending)
+            if self.node is not before:  # by who was asked
+                return
         steps = QUIET if quiet else UNASKED if ending.hook is None else ASKED
         after, noted, seals, outputs = steps[before][event]
         if after is not before:
@@ -199,13 +201,13 @@ class Connection:
         """
         An end begins.
 
-        @return: is nobody to be asked about it, and nothing in flight?
+        @return: has the application no say in it, and is nothing in flight?
         """
         gate = self.gate
         if nobodyKnows(gate.application, gate.builder()):
             return self.holds == 0 and self.producer is None
         ending.hook = hookOf(gate)
-        return False
+        return ending.hook is None and not self.works()
 
     def asks(self, event: Input) -> None:
         """
@@ -397,12 +399,16 @@ class Connection:
         """
         The server begins to drain.
         """
-        if self.node.ended or self.whenDraining.fired:
+        if self.node.ended or _draining.get(self) is _BEGUN:
             return
         if self.node.sending:
             self.askConversation("drainBegins", seconds)
+        waiting = _draining.get(self)
+        if self.report is None:
+            _draining[self] = _BEGUN
         # An application that ends its response now finds that said in it.
-        self.whenDraining.fire(None)
+        if waiting is not None:
+            waiting.fire(None)
 
     def drain(self, looks: int = _LOOKS) -> None:
         """
@@ -609,5 +615,8 @@ class Connection:
 #: Those who wait for the begin of a drain.  An idle connection has none, and no
 #: room for them.
 _draining: dict[Connection, Waiters[None]] = {}
+#: Those of each connection whose drain has begun.
+_BEGUN: Waiters[None] = Waiters()
+_BEGUN.fire(None)
 
 __all__ = ["Connection"]

@@ -187,6 +187,18 @@ class TerminatingFactory(WrappingFactory):
             raise AttributeError(name)
         return getattr(self.wrappedFactory, name)
 
+    # isinstance() asks for the class of this one first, and then for this.
+    @property
+    def __class__(self) -> type:
+        """
+        The wrapped factory's.
+        """
+        return self.wrappedFactory.__class__
+
+    @__class__.setter
+    def __class__(self, made: type) -> None:
+        self.wrappedFactory.__class__ = made
+
     @property
     def protocol(self) -> Any:
         """
@@ -240,7 +252,7 @@ def handOut(built: Any, maker: TerminatingFactory) -> Any:
         return built.application
     inside: Any = getattr(built, "wrappedProtocol", None)
     if issubclass(type(inside), Entrance) and inside.makers[0] is maker:
-        return Shown(built)
+        return Shown(built, inside.connection)
     return built
 
 

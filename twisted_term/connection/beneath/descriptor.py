@@ -13,7 +13,7 @@ from twisted.internet.main import CONNECTION_DONE
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from ..replaced import leaveOpen, put, restore, unsentBytes
+from ..replaced import finIsOut, leaveOpen, put, restore, unsentBytes
 from . import kernel
 from .discard import discarding
 from .lasting import forgets, lasting
@@ -126,10 +126,11 @@ class Descriptor(Lowest):
         """
         transport = self._transport
         # The reactor finds out what has gone wrong, for it still asks.
-        if transport.doWrite() is None and not self.unsent():
+        transport.doWrite()
+        if finIsOut(transport):
             # Behind FIN nothing is written, not even the nothing that epoll's and
             # poll's reactors write when a socket was readable and writable at once,
-            # for the kernel takes that for a write behind FIN, and fails.
+            # for the kernel takes that for a write behind FIN, and fails (EPIPE).
             put(transport, "doWrite", _nothing)
 
     def close(self, bothDone: bool = False) -> None:
