@@ -1,5 +1,5 @@
 """
-Finding who knows what, by an interface.
+Finding the adapter of a protocol, or of its factory, to an interface.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ _lookup = getRegistry().lookup1
 
 def mayAdapt(interface: Any, what: Any) -> bool:
     """
-    May there be an adapter?  Most have none, and Twisted's registry knows that
-    of a class at once; the interface would go through its hooks, in Python.
+    May there be an adapter?  Most objects have none.  This asks Twisted's registry
+    for the class, which is quick; a call of the interface would go through its hooks,
+    which are Python code.
     """
     provided = providedBy(what)
     return (
@@ -28,7 +29,7 @@ def mayAdapt(interface: Any, what: Any) -> bool:
 
 def adapted(interface: Any, what: Any) -> Any:
     """
-    The same as C{interface(what, None)}, which takes longer.
+    The same as C{interface(what, None)}, but quicker where there is no adapter.
     """
     adapt = _lookup(providedBy(what), interface)
     if adapt is not None:
@@ -38,10 +39,10 @@ def adapted(interface: Any, what: Any) -> Any:
 
 def ofApplication(interface: Any, protocol: Any) -> tuple[Any, Any]:
     """
-    Look for it on a protocol, on those inside of it if it is a wrapper, and on the
-    factory of the innermost one.
+    Look for an adapter of a protocol, of the protocols inside of it if it is a
+    wrapper, and of the factory of the innermost protocol.
 
-    @return: what was found, or C{None}; and that factory, or C{None}.
+    @return: the adapter, or C{None}; and that factory, or C{None}.
     """
     found = adapted(interface, protocol)
     while found is None and issubclass(type(protocol), ProtocolWrapper):

@@ -49,7 +49,8 @@ _seen = 0
 
 def prepare() -> None:
     """
-    Get to know the applications that have been loaded.
+    Register the adapters of the applications that have been loaded since the last
+    call.
     """
     global _seen
     count = len(sys.modules)
@@ -57,7 +58,7 @@ def prepare() -> None:
         module = sys.modules.get(name)
         if module is None:
             continue
-        if _isLoading(module):  # it has not all of its names
+        if _isLoading(module):  # it does not have all of its names yet
             return
         _unknown.pop(name)(module)
     _seen = count
@@ -69,9 +70,9 @@ def _isLoading(module: ModuleType) -> bool:
 
 def conversationOf(protocol: Any, producer: Any = None) -> Any:
     """
-    Who knows the protocol of a connection.
+    Find the conversation of a connection's protocol.
 
-    @param producer: the one that is registered, or C{None}.
+    @param producer: the registered producer, or C{None}.
     @return: an L{IConversation}.
     """
     if len(sys.modules) != _seen:
@@ -84,10 +85,11 @@ def conversationOf(protocol: Any, producer: Any = None) -> Any:
 
 def nobodyKnows(protocol: Any, builder: Any) -> bool:
     """
-    Is there nobody who knows the protocol of a connection, and no
-    C{ITerminationHook}?  C{False} where it takes a longer search to say that.
+    Is it certain that there is no L{IConversation} and no C{ITerminationHook} for the
+    protocol of a connection?
 
     @param builder: the factory that was wrapped, or C{None}.
+    @return: C{False} also where only a longer search can say it.
     """
     if len(sys.modules) != _seen:
         prepare()

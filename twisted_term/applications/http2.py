@@ -2,7 +2,7 @@
 HTTP/2: C{twisted.web}.
 
 Private attributes of C{H2Connection} that are read, and why:
-C{_streamCleanupCallbacks}, for nothing public says when the last frame of a
+C{_streamCleanupCallbacks}, because no public attribute says when the last frame of a
 stream has been written.
 """
 
@@ -25,11 +25,11 @@ _GOAWAY = struct.Struct(">BHBBIII")
 _ANY_STREAM = 2**31 - 1
 #: PING (RFC 9113, 6.7): frame header, and eight bytes.
 _PING = struct.Struct(">BHBBI8s")
-#: For so long (seconds) we wait for a moment with no stream, if the drain has no
-#: limit; and else for half of its time.  curl, nghttp and h2load finish a stream
-#: after a GOAWAY, whatever number it has; httpx 0.28 and Node 20 do not.
+#: A drain without a limit waits this many seconds for a moment with no stream; with a
+#: limit, it waits half of the limit.  curl, nghttp and h2load finish a stream after a
+#: GOAWAY with any number in it; httpx 0.28 and Node 20 do not.
 _PATIENCE = 10.0
-#: So long (seconds) we wait in a drain for the first stream.
+#: A drain waits this many seconds for the first stream.
 _FIRST = 0.2
 
 
@@ -37,10 +37,11 @@ class HTTP2(Conversation):
     """
     In flight are streams.
 
-    The peer's FIN may be a half-close, and PING tells.
+    The peer's FIN may be a half-close, and PING finds out whether the peer still
+    reads.
 
-    In a drain, GOAWAY says that no more streams are served, as soon as
-    none is open, or after half of the time that the drain has; those that are
+    In a drain, GOAWAY says that no more streams are served.  It is sent as soon as
+    no stream is open, or after half of the time that the drain has.  Streams that are
     open, or on their way, are served, and then the connection ends.
     """
 
@@ -80,7 +81,7 @@ class HTTP2(Conversation):
                 _goAway(transport, _ANY_STREAM)
 
         def idle() -> None:
-            # Who has just connected is about to ask.
+            # A client that has just connected is about to send a request.
             if self.protocol.conn.highest_inbound_stream_id:
                 tell()
             else:
@@ -114,7 +115,8 @@ class HTTP2(Conversation):
 
         def finished(stream: Any = None) -> Any:
             if connection.streams:
-                # Of the streams that are still open; some were opened meanwhile.
+                # One of the streams that are still open.  Some of them may have been
+                # opened meanwhile.
                 left = next(iter(connection._streamCleanupCallbacks.values()))
                 left.addCallback(finished)
             else:
@@ -131,7 +133,7 @@ def _goAway(transport: Any, last: int) -> None:
 
 def register(http2: ModuleType) -> None:
     """
-    Know C{twisted.web._http2}.
+    Register the adapters for the protocols of C{twisted.web._http2}.
     """
     standing.append(http2.H2Connection)
     registerAdapter(HTTP2, http2.H2Connection, IConversation)

@@ -3,9 +3,9 @@ WebSocket: Autobahn for Twisted, Daphne, which stands on it, and
 C{twisted.web.websocket}.
 
 Private attributes, and why: C{_wsconn} of C{twisted.web.websocket}'s protocol is
-read, for its public C{loseConnection} waits for no answer; C{_closeConnection} of
-Autobahn's protocol is replaced from a drain on, for a server that has begun the
-closing handshake resets when it is done.
+read, because its public C{loseConnection} waits for no answer; C{_closeConnection} of
+Autobahn's protocol is replaced from the begin of a drain on, because otherwise a
+server that has begun the closing handshake resets the connection at its end.
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ class WebSocket(Conversation):
     """
     In flight is a registered producer.
 
-    WebSocket knows no half-close (RFC 6455, 7.1.1): the peer's FIN means that it
-    has gone.  A drain sends a Close frame, and ends when the peer's has come.
+    WebSocket has no half-close (RFC 6455, 7.1.1): the peer's FIN means that the peer
+    has gone.  A drain sends a Close frame, and ends the connection when the peer's
+    Close frame has come.
 
-    @cvar patience: so long (seconds) the peer's Close frame is awaited.
+    @cvar patience: the seconds for which the peer's Close frame is awaited.
     """
 
     patience = 5.0
@@ -45,7 +46,7 @@ class WebSocket(Conversation):
         """
         See L{IConversation.expectsMore}.
         """
-        return True  # a Close frame, or any other, at any time
+        return True  # a peer may send a Close frame, or any other, at any time
 
     def drain(self, transport: Any) -> None:
         """
@@ -81,9 +82,9 @@ class Autobahn(WebSocket):
         protocol._closeConnection = lambda abort=False: close(
             abort and not protocol.wasClean
         )
-        # Its own wait is a second, and ends with a reset.
+        # Autobahn itself waits one second for the peer, and then resets.
         protocol.closeHandshakeTimeout = 0
-        # sendClose() takes the codes of applications only.
+        # sendClose() accepts only the codes that are meant for applications.
         protocol.sendCloseFrame(code=code)
 
 
@@ -101,9 +102,9 @@ class Twisted(WebSocket):
         self.protocol.transport.write(send(self._close(code)))
 
         def late(event: Any) -> Any:
-            # The peer may still ask, and the application answer: "The
-            # application MUST NOT send any more data frames after sending a
-            # Close frame" (RFC 6455, 5.5.1).  It does not know of ours.
+            # The application does not know that we have sent a Close frame, and may
+            # answer the peer.  But "the application MUST NOT send any more data
+            # frames after sending a Close frame" (RFC 6455, 5.5.1).
             try:
                 return send(event)
             except self._tooLate:
@@ -117,14 +118,14 @@ class Twisted(WebSocket):
 
 def registerAutobahn(websocket: ModuleType) -> None:
     """
-    Know C{autobahn.twisted.websocket}.
+    Register the adapters for the protocols of C{autobahn.twisted.websocket}.
     """
     registerAdapter(Autobahn, websocket.WebSocketAdapterProtocol, IConversation)
 
 
 def registerTwisted(websocket: ModuleType) -> None:
     """
-    Know C{twisted.web._websocket_impl}.
+    Register the adapters for the protocols of C{twisted.web._websocket_impl}.
     """
     from wsproto.utilities import LocalProtocolError
 

@@ -1,5 +1,6 @@
 """
-What bounds an end: the limits of the policy, and the looks that find them reached.
+What bounds an end: the limits of the policy, and the looks that find out whether one
+of them is reached.
 """
 
 from __future__ import annotations
@@ -11,34 +12,34 @@ from .beneath.kernel import SendQueue
 from .machine import Input, Node, State
 from .sweep import FIRST
 
-#: Progress is looked for so many times in the limit that applies, so that what
-#: expires does so between one and one and an eighth of its limit.
+#: Progress is looked for this many times within a limit, so that a limit expires
+#: after between one and one and an eighth of its time.
 _LOOKS = 8
 #: With a limit below this one (seconds) the first look comes sooner than usual.
 SOON = FIRST * _LOOKS
-#: The longest and the shortest pause between two looks (seconds); a pause is twice
-#: the one before.
+#: The longest and the shortest pause between two looks (seconds).  Each pause is
+#: twice as long as the one before.
 _LONGEST, _SHORTEST = 60.0, 0.001
-#: While nothing but the last acknowledgement is awaited, there is no event to
-#: wait for: the kernel reports hang-up from the peer's FIN on (tcp_poll,
-#: net/ipv4/tcp.c).  So the queue is looked at, at first often.
+#: The first pause while only the last acknowledgement is awaited.  The kernel has no
+#: event for it, because it reports hang-up from the peer's FIN on (tcp_poll,
+#: net/ipv4/tcp.c), so the send queue is looked at, at first often.
 _FIRST_ACK = 0.005
-#: While the peer is done and we are not, no event says that it has gone either,
-#: and the kernel is asked so often at least; more often while work is in flight,
-#: for not each protocol tells of its end.
+#: After the peer's FIN and before ours, no event says that the peer has gone either.
+#: The kernel is asked after this many seconds at the latest.  While work is in
+#: flight it is asked more often, because not each protocol says when its work is done.
 _WATCHED, _WATCHED_AT_WORK = 5.0, 1.0
-#: The first time at which such a peer is asked; each pause is twice the one
-#: before, because some clients take only a few interim responses.
+#: When such a peer is probed first (seconds).  Each pause is twice as long as the one
+#: before, because some clients accept only a few interim responses.
 _PROBE = 0.25
-#: No more than this share of a pause counts beyond the pause: Twisted's clock
-#: is the wall's, and a step of it is not the peer's silence.
+#: Of the time between two looks, at most this multiple of the pause counts.
+#: Twisted's clock is the wall clock, and a step of it is not silence of the peer.
 _SLACK = 1.25
 
 
 class Bounds:
     """
-    The bounds of one end.  It is made when somebody has to look at it, for most
-    ends come before that.
+    The bounds of one end.  They are made for the first look, because most connections
+    end before that.
     """
 
     __slots__ = (
@@ -63,7 +64,7 @@ class Bounds:
     ) -> None:
         """
         @param want: asks for the next L{look}, after so many seconds.
-        @param begun: when what is bounded has begun; the first look comes after
+        @param begun: when the bounded state has begun; the first look comes after
             the sweep's first pause.
         """
         self._connection = connection
@@ -92,7 +93,8 @@ class Bounds:
 
     def arrived(self) -> None:
         """
-        Bytes have arrived, or silence counts anew.
+        Bytes have arrived, or the application reads again: the limits on silence
+        begin anew.
         """
         self._arrival = self._now()
 
@@ -107,7 +109,7 @@ class Bounds:
 
     def look(self) -> None:
         """
-        See what has expired, and when to look again.
+        Tell the machine if a limit has expired, and else plan the next look.
         """
         connection = self._connection
         node = connection.node
@@ -134,8 +136,8 @@ class Bounds:
         for since, limit, event in self._limits():
             if since + limit - now <= 0:
                 if gone:
-                    # A reset that the reactor has not told of, as uvloop's
-                    # may not.
+                    # The peer has reset, and the reactor has not said so; uvloop
+                    # does not always.
                     connection.vanished()
                 else:
                     connection.input(event)
@@ -152,16 +154,16 @@ class Bounds:
             # Everything is acknowledged, so only bytes that arrive can change
             # anything, and they put the end off.
             pause = _LONGEST
-        # The last look but one is at half of the time: see _SLACK.
+        # There is a look at half of the time that is left, because of _SLACK.
         self._wait(min(pause, left / 2 if left > FIRST else left))
 
     def _note(self, queue: Optional[SendQueue], now: float) -> None:
         if queue is not None:
             acknowledged, owed = queue.acknowledged, queue.unacknowledged > 0
-        else:  # what leaves our own buffer is all that can be seen
+        else:  # only our own buffer can be seen
             unsent = self._connection.unsent()
             acknowledged, owed = -unsent, unsent > 0
-        # When nothing was owed, the one number more is our FIN.
+        # When no byte was owed, only our FIN has changed the number.
         changed = owed != self._owed or (owed and acknowledged != self._acknowledged)
         if changed and self._owed is not None:
             self._progress = now
@@ -171,11 +173,12 @@ class Bounds:
 
     def _limits(self) -> list[tuple[float, float, Input]]:
         """
-        What is bounded now: since when, for how long, and what expires.
+        The limits that apply now: for each, when it began, its length, and the input
+        for the machine when it expires.
         """
         policy = self._connection.policy
         if self._connection.node.state is State.OPEN:
-            return []  # an IHalfCloseableProtocol's, which goes on
+            return []  # an IHalfCloseableProtocol goes on after the peer's FIN
         if self._owed:
             limits = [(self._progress, policy.flushTimeout, Input.FLUSH_EXPIRED)]
         else:

@@ -1,7 +1,6 @@
 """
-What an end is made of: how it was begun and by whom, what has become of the
-bytes, and the report on it.  What bounds it is in
-L{twisted_term.connection.bounds}.
+The state of one end: who began it and how, what has become of the bytes, and the
+report.  Its limits are in L{twisted_term.connection.bounds}.
 
 An open connection has none of it.
 """
@@ -43,18 +42,18 @@ class Ending:
     """
     One connection's end, from the first thing that begins it to the report.
 
-    @ivar checking: a look for work in flight, or for the peer, in the next turn
-        of the reactor.
-    @ivar due: when to look at it again; the sweep's.
-    @ivar initiator: who has begun it.
-    @ivar outcome: how it has ended, once that is known.
-    @ivar reason: what was raised, if that has brought the end.
-    @ivar known: what the kernel has said before the socket was gone: bytes
-        that are unacknowledged or unsent, and whether it has given up.
-    @ivar report: the report, once all is over.
-    @ivar hook: the application's own word on this end; C{None} if it has none.
-    @ivar conversation: who knows what is in flight, once that is settled;
-        C{None} while it is found anew each time.
+    @ivar checking: the delayed call that looks for work in flight, or for the peer,
+        in the next turn of the reactor.
+    @ivar due: when to look at this end again; the sweep sets it.
+    @ivar initiator: who has begun the end.
+    @ivar outcome: how the connection has ended, as soon as that is known.
+    @ivar reason: the exception that has caused the end, if one has.
+    @ivar known: what the kernel said before the socket was closed: how many bytes
+        are unacknowledged or unsent, and whether the kernel has given up.
+    @ivar report: the report; C{None} before the end is over.
+    @ivar hook: the application's hook for this end; C{None} if it has none.
+    @ivar conversation: the conversation that says what is in flight; C{None} while
+        it is looked up each time.
     """
 
     __slots__ = (
@@ -83,7 +82,7 @@ class Ending:
 
     def __init__(self, connection: Any, event: Input) -> None:
         """
-        @param event: what begins it.
+        @param event: the input that begins the end.
         """
         self._connection = connection
         self.initiator = Initiator.PEER if event in _BY_PEER else Initiator.LOCAL
@@ -124,13 +123,13 @@ class Ending:
                 self._tellStop()
         state = before.state
         if state is not after.state:
-            # No state comes again.
+            # The connection is in each state at most once.
             self._seconds[state] = now - self._since
             self._since = now
 
     def _end(self, before: Node, event: Input) -> None:
         self.rest()
-        # In order, unless something else is known.
+        # The end is in order, unless another outcome is known.
         clean = before.peerDone or event is Input.PEER_FIN
         orderly = Outcome.CLEAN if clean else Outcome.LINGER_EXPIRED
         self.outcome = _OUTCOMES.get(event, self.outcome or orderly)
@@ -146,7 +145,7 @@ class Ending:
 
     def expectEnd(self, seconds: float) -> None:
         """
-        Reset when it has not come within so many seconds.
+        Reset the connection if it has not ended within so many seconds.
         """
         self._forgetDeadline()
         clock = self._connection.clock
@@ -171,7 +170,7 @@ class Ending:
         """
         connection = self._connection
         node = connection.node
-        if node.ended:  # by who was asked on the way here
+        if node.ended:  # the application was asked, and has ended the connection
             return
         sweep = self._sweep or self._sweepOf()
         if node.peerDone:
@@ -194,7 +193,7 @@ class Ending:
 
     def rest(self) -> None:
         """
-        Nothing is bounded any more.
+        The connection has left the states that are bounded.
         """
         self._bounds = self._begun = None
         if self._sweep is not None:
@@ -202,8 +201,8 @@ class Ending:
 
     def arrived(self) -> None:
         """
-        Bytes have arrived; or the application reads again, and silence counts
-        anew.
+        Bytes have arrived, or the application reads again: the limits on silence
+        begin anew.
         """
         if self._begun is not None or self._bounds is not None:
             self._bounded().arrived()
@@ -223,8 +222,9 @@ class Ending:
     # The end itself.
 
     def _tellStop(self) -> None:
-        # From the peer's FIN on it is neither read nor, with nothing to write,
-        # written: the reactor does not know of it when it stops.
+        # After the peer's FIN the socket is not read any more, and with an empty
+        # buffer it is not written.  The reactor does not know the socket then, and
+        # does not tell it when the reactor stops.
         self._sweepOf().atStop(self)
 
     def stopped(self) -> None:
@@ -240,7 +240,7 @@ class Ending:
         closeNotify: tuple[Optional[bool], Optional[bool]],
     ) -> Termination:
         """
-        The connection is no more.
+        Make the report.
         """
         if self._deadline is not None:
             self._forgetDeadline()

@@ -1,5 +1,5 @@
 """
-Who stands before the application, for what the transport tells it.
+The gate: the object that the transport calls in the place of the application.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .replaced import replace
 
 class Told(Protocol):
     """
-    What a L{Gate} tells of a connection.
+    What a L{Gate} calls on its connection.
     """
 
     def peerFin(self) -> None: ...
@@ -31,9 +31,9 @@ class Told(Protocol):
 
 class Noting:
     """
-    Passes on what is received, and says when something arrives.
+    Passes on what is received, and tells the connection that it has arrived.
 
-    @ivar to: who receives it.
+    @ivar to: the object that what is received is passed on to.
     """
 
     __slots__ = ("_gate", "to")
@@ -52,7 +52,7 @@ class Noting:
 
 class Discarding:
     """
-    Receives in the application's stead, and drops it.
+    Receives in the place of the application, and drops what it receives.
     """
 
     __slots__ = ("_connection",)
@@ -72,12 +72,12 @@ class Gate(StandIn):
     """
     Stands in for the application, before a transport.
 
-    Twisted's transports, and what is around them, look for interfaces and
-    attributes on a protocol; those of the application are found here by the
-    rule of L{StandIn}.  Only what begins and ends is told to the connection,
-    and what is received goes to whoever receives it now.
+    Twisted's transports, and the wrappers around them, look for interfaces and
+    attributes on a protocol.  On a gate they find those of the application, by the
+    rule of L{StandIn}.  The gate tells the connection only of the begin and of the
+    ends.  What is received goes to the present receiver.
 
-    @ivar receiver: who that is: the application, or one of the above.
+    @ivar receiver: the application, a L{Noting}, or a L{Discarding}.
     @ivar connection: C{None} before the connection is made, and after its end.
     """
 
@@ -101,14 +101,14 @@ class Gate(StandIn):
 
     def builder(self) -> Any:
         """
-        The factory, farthest out, of those that were wrapped to have this gate
-        built; C{None} if none was.
+        The outermost of the factories that were wrapped to have this gate built;
+        C{None} if no factory was.
         """
         return None
 
-    # A property over C functions: reads go to whoever receives them now
-    # without a Python frame, and see a replaced method of the application.
-    # Code that replaces the method here means the application's method, too.
+    # The getter is a C function, so that a read goes to the present receiver
+    # without a Python frame, and finds a method that was replaced on the
+    # application.  Code that replaces the method here replaces the application's.
     dataReceived: Any = property(
         attrgetter("receiver.dataReceived"),
         lambda self, method: setattr(self._subject, "dataReceived", method),
@@ -132,9 +132,9 @@ class Gate(StandIn):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if self.connection is not None:
-            # Some who host a protocol, such as Autobahn, give no reason.
+            # Some libraries that host a protocol, such as Autobahn, give no reason.
             self.connection.finished(reason or connectionDone)
-        elif self.receiver is not None:  # another gate stands farther out
+        elif self.receiver is not None:  # another gate is farther out
             self._subject.connectionLost(reason)
 
     def receives(self, receiver: Any) -> None:
@@ -145,7 +145,7 @@ class Gate(StandIn):
 
     def redirect(self, before: Any, after: Any) -> None:
         """
-        From now on, C{after} is given what C{before} was given, if anything.
+        If C{before} is given what arrives, C{after} is given it from now on.
         """
         receiver = self.receiver
         if receiver is before:
@@ -161,7 +161,7 @@ class Gate(StandIn):
 
     def closed(self) -> None:
         """
-        The connection has ended: leave no cycle behind.
+        The connection has ended.  Leave no cycle of references behind.
         """
         _setConnection(self, None)
         _setReceiver(self, None)
@@ -189,8 +189,8 @@ _RECEIVED = ("dataReceived", "fileDescriptorReceived")
 
 class Shown(StandIn):
     """
-    A wrapper, TLS most often, with a gate inside, or with somebody whose place the
-    gate is to take; for one who looks for the application there.
+    Stands in for a wrapper (most often TLS) with a gate inside, or with a protocol
+    whose place the gate is to take, and shows the application there.
     """
 
     __slots__ = ("_connection",)
@@ -215,14 +215,14 @@ class Shown(StandIn):
 
 def isGate(protocol: object) -> bool:
     """
-    Is it a gate, and not what a gate stands in for?
+    Is it a gate, and not an application that a gate stands in for?
     """
     return issubclass(type(protocol), Gate)
 
 
 def shown(protocol: Any, connection: Any) -> Any:
     """
-    What a transport's C{protocol} is to the application.
+    What the application sees as the C{protocol} of its transport.
     """
     if protocol is None or isGate(protocol):
         return connection.protocol
@@ -233,7 +233,7 @@ def shown(protocol: Any, connection: Any) -> Any:
 
 def _place(transport: Any) -> tuple[Any, str]:
     """
-    Where the protocol of a transport stands: the object, and the name there.
+    Where a transport keeps its protocol: the object, and the attribute's name.
     """
     if isinstance(transport, ProtocolWrapper):
         return transport, "wrappedProtocol"
@@ -245,10 +245,10 @@ def _place(transport: Any) -> tuple[Any, str]:
 
 def takePlace(gate: Gate, transport: Any) -> bool:
     """
-    Let a gate stand where the application stands, or is going to stand, as the
-    protocol of its transport.
+    Make the gate the protocol of its transport, if the application is that protocol
+    now, or if there is none yet.
 
-    @return: C{False} if somebody else stands there.
+    @return: C{False} if the transport has another protocol.
     """
     owner, name = _place(transport)
     there = getattr(owner, name, None)
@@ -260,10 +260,10 @@ def takePlace(gate: Gate, transport: Any) -> bool:
 
 def moveIn(gate: Gate, transport: Any) -> bool:
     """
-    Let a gate stand there in the place of somebody else, whom the transport
-    calls no more.
+    Make the gate the protocol of its transport in the place of another protocol,
+    which the transport does not call any more.
 
-    @return: C{False} if nobody else stands there.
+    @return: C{False} if the transport has no protocol, or a gate already.
     """
     owner, name = _place(transport)
     there = getattr(owner, name, None)
@@ -275,9 +275,9 @@ def moveIn(gate: Gate, transport: Any) -> bool:
 
 class Intercepted:
     """
-    An application that is called by others than its transport, and has a gate
-    before it: by a Conch channel, by a tunnel that had the connection first, by
-    an endpoint of a client, by iosim, and by a test with a C{StringTransport}.
+    An application that other code than its transport calls: a Conch channel, a
+    tunnel that had the connection first, an endpoint of a client, iosim, or a test
+    with a C{StringTransport}.  These calls go through the gate, too.
     """
 
     __slots__ = ("_gate", "_own", "_replaced")
@@ -300,7 +300,7 @@ class Intercepted:
 
     def restore(self) -> None:
         """
-        Nobody but the gate calls it from now on.
+        From now on, only the gate calls the application.
         """
         self._replaced.restore()
         self._gate.redirect(self._own, self._gate.application)

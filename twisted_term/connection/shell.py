@@ -1,5 +1,5 @@
 """
-The shell around the machine: it turns what happens into inputs, and knows what
+The shell around the machine: it turns events into inputs, and holds the state that
 the outputs (L{twisted_term.connection.outputs}) need.
 """
 
@@ -31,25 +31,25 @@ from .report import Initiator, Outcome, Termination, logEnd
 
 _log = Logger()
 _DONE = Failure(CONNECTION_DONE)
-#: So many turns of the reactor a drain waits for what has arrived to be read.
+#: A drain waits this many turns of the reactor, so that what has arrived is read.
 _LOOKS = 3
 
 
 class Connection:
     """
-    One connection: between the transport that the application has, the gate
-    before the application, and what lies beneath.
+    One connection.  It connects the transport that the application has, the gate
+    before the application, and the layers beneath.
 
-    @ivar transport: what the application has.
-    @ivar beneath: what lies beneath.
-    @ivar gate: the one before the application; C{None} after the end.
+    @ivar transport: the transport that the application has.
+    @ivar beneath: the layers beneath, a L{Beneath<.beneath.Beneath>}.
+    @ivar gate: the gate before the application; C{None} after the end.
     @ivar holds: how many holds there are.
-    @ivar node: where the machine is.
+    @ivar node: the node at which the machine is.
     @ivar since: when the connection began, on its clock.
     @ivar producer: the registered producer, or C{None}.
     @ivar readPaused: has the application paused reading?
-    @ivar ending: what the end is made of; C{None} while it is just open.
-    @ivar calls: whom to call with the report.
+    @ivar ending: the state of the end; C{None} before the end has begun.
+    @ivar calls: the functions that are called with the report.
     """
 
     __slots__ = (
@@ -73,7 +73,7 @@ class Connection:
         self, transport: Any, wrapped: Any, policy: TerminationPolicy, clock: Any
     ) -> None:
         """
-        @param wrapped: what C{transport} stands in for.
+        @param wrapped: the transport that C{transport} stands in for.
         @param clock: C{None} for the wrapped transport's reactor, or else the
             global one.
         """
@@ -101,8 +101,8 @@ class Connection:
         """
         Stand between the transport and the application.
 
-        @param placed: the gate is what the transport, or whoever is before it,
-            has for a protocol already.
+        @param placed: the transport, or the wrapper around it, has the gate for its
+            protocol already.
         """
         self.gate = gate
         if not placed and not (self.beneath.tellsFin and takePlace(gate, wrapped)):
@@ -117,8 +117,8 @@ class Connection:
 
     def startTLS(self, start: Callable[[], None], wrapped: Any) -> None:
         """
-        Let C{start} put TLS beneath.  From then on the two ends of the
-        connection are those of TLS.
+        Let C{start} add TLS to the layers beneath.  From then on the two ends of
+        the connection are those of TLS.
         """
         start()
         below = self.beneath
@@ -139,19 +139,20 @@ class Connection:
     def protocol(self, protocol: Any) -> None:
         gate = self.gate
         if gate is not None:
-            # A transport whose protocol is replaced calls nobody else any more.
+            # A transport whose protocol is replaced calls only the new one.
             if self.beneath.tellsFin and moveIn(gate, self.transport.wrapped):
                 self._passThrough()
-            # A tunnel hands in what a factory farther in has built.
+            # A tunnel sets the protocol that an inner factory has built, and that
+            # may be a gate.
             gate.application = protocol.application if isGate(protocol) else protocol
             if self.producer is not None and stands(self.producer):
-                # It belongs to the previous producer, which would unregister it
-                # only when it is done.
+                # The previous protocol has registered this producer, and would
+                # unregister it only at its own end.
                 self.transport.unregisterProducer()
 
     def _passThrough(self) -> None:
         """
-        Nobody but the gate calls the application from now on.
+        From now on, only the gate calls the application.
         """
         intercepted, self._intercepted = self._intercepted, None
         if intercepted is not None:
@@ -161,10 +162,10 @@ class Connection:
 
     def input(self, event: Input, quiet: bool = False) -> None:
         """
-        Something has happened.
+        Give the machine an input, and perform its outputs.
 
-        @param quiet: the questions that it raises need not be asked, see
-            L{machine.QUIET}.
+        @param quiet: the answers to the questions that the machine would ask are
+            known, see L{machine.QUIET}.
         """
         before, ending = self.node, self.ending
         if ending is None:
@@ -188,20 +189,21 @@ class Connection:
             if seals:
                 self.transport.seal()
         for output in outputs:
-            # An output may call the application, which may call us: where
-            # that has moved the machine on, the rest is out of date.
+            # An output may call the application, and the application may call
+            # this connection.  If that call has moved the machine, the other
+            # outputs of this step are out of date.
             if self.node is not after:
                 break
             output(self)
         if after.asking and not before.asking:
-            # The application has been asked; now it happens.
+            # The application has been asked, and now the input takes effect.
             self.input(event)
 
     def _begins(self, ending: Ending) -> bool:
         """
         An end begins.
 
-        @return: has the application no say in it, and is nothing in flight?
+        @return: C{True} if the application has no hook, and no work is in flight.
         """
         gate = self.gate
         if nobodyKnows(gate.application, gate.builder()):
@@ -211,8 +213,8 @@ class Connection:
 
     def asks(self, event: Input) -> None:
         """
-        The application has asked for an end.  Who asks again expects no
-        successor of what was in flight.
+        The application has asked for an end.  If it asks while work is in flight,
+        that work is looked for at once, and not in the next turn of the reactor.
         """
         self.input(event)
         if self.node.working:
@@ -226,11 +228,11 @@ class Connection:
             assert self.ending is not None
             self.ending.expectEnd(seconds)
 
-    # What is written when it is too late.
+    # Writes that come too late.
 
     def write(self, data: bytes) -> None:
         """
-        Drop it.
+        Drop C{data}, and count the call.
 
         @raise TypeError: if C{data} is not bytes.
         """
@@ -238,7 +240,7 @@ class Connection:
 
     def writeSequence(self, iovec: Iterable[bytes]) -> None:
         """
-        Drop it.
+        Drop the pieces, and count the call.
 
         @raise TypeError: if a piece is not bytes.
         """
@@ -257,7 +259,7 @@ class Connection:
                 transport=self.transport,
             )
 
-    # What is told from below.
+    # What the layers beneath call.
 
     def peerFin(self) -> None:
         node = self.node
@@ -293,7 +295,7 @@ class Connection:
     @property
     def discards(self) -> bool:
         """
-        Is what arrives dropped?
+        Are bytes that arrive dropped?
         """
         return self.node.closing
 
@@ -306,7 +308,8 @@ class Connection:
         if ending is None:
             return
         if not ending.bytesDiscarded:
-            # Most peers send nothing more.  This one does.
+            # Most peers send nothing more.  This one does, so it is worth while to
+            # read without a copy.
             self.beneath.skip(self.policy.lingerBytes is not None)
         ending.bytesDiscarded += count
         ending.arrived()
@@ -338,9 +341,9 @@ class Connection:
 
     def workMayBeDone(self) -> None:
         """
-        Look for work in flight once this call is over: whoever is done may
-        have a successor, which comes in the same call, the next of several
-        files, or a write by a callback.
+        Look for work in flight after this call.  When one piece of work is done,
+        the application may begin the next one in the same call: the next of
+        several files, or a write by a callback.
         """
         if self.node.working:
             assert self.ending is not None
@@ -368,7 +371,7 @@ class Connection:
 
     def askConversation(self, what: str, *arguments: object) -> bool:
         """
-        Ask the one who knows the application's protocol.
+        Ask the conversation of the application's protocol.
         """
         ending = self.ending
         known = None if ending is None else ending.conversation
@@ -382,7 +385,7 @@ class Connection:
 
     def probe(self) -> None:
         """
-        See whether a peer that is done has gone.
+        Find out whether a peer that has sent FIN has gone.
         """
         if self.policy.peerFin == "ask":
             self.askConversation("probe")
@@ -406,13 +409,15 @@ class Connection:
         waiting = _draining.get(self)
         if self.report is None:
             _draining[self] = _BEGUN
-        # An application that ends its response now finds that said in it.
+        # If the application ends a response now, the response already says that
+        # the connection closes.
         if waiting is not None:
             waiting.fire(None)
 
     def drain(self, looks: int = _LOOKS) -> None:
         """
-        End it in the way of its protocol, once what has arrived was read.
+        End the connection in the way of its protocol, after what has arrived was
+        read.
         """
         self.drainBegins(None)
         if not self.node.sending:
@@ -425,18 +430,18 @@ class Connection:
     @property
     def whenDraining(self) -> Waiters[None]:
         """
-        Those who wait for the begin of a drain.
+        The Deferreds that wait for the begin of a drain.
         """
         found = _draining.get(self)
         if found is None:
             found = Waiters()
-            if self.report is None:  # else it has ended, and never will
+            if self.report is None:  # after the end, no drain will begin
                 _draining[self] = found
         return found
 
     def lingers(self) -> bool:
         """
-        Is the peer's FIN awaited, once all is acknowledged?
+        Is the peer's FIN awaited after all bytes are acknowledged?
         """
         linger = self.policy.linger
         if linger != "on":
@@ -466,9 +471,10 @@ class Connection:
 
     def written(self, node: Node) -> Optional[int]:
         """
-        Bytes that were written in all, as far as known.
+        How many bytes were written in all, as far as known.
 
-        @param node: where the machine was, for our FIN is none of them.
+        @param node: the node of the machine at that time; it says whether the
+            kernel's count includes our FIN.
         """
         return self.beneath.written(node.finSent)
 
@@ -491,7 +497,7 @@ class Connection:
         owed = self.beneath.unacknowledged(True)
         if owed:
             return False
-        # It need not be asked once more.
+        # So the kernel need not be asked again at the close.
         self.ending.known = None if owed is None else (0, False)
         return True
 
@@ -499,7 +505,7 @@ class Connection:
 
     def vanishNow(self) -> None:
         """
-        The same, by a call that was awaited.
+        Do what L{vanished} does, as a delayed call of the reactor's.
         """
         assert self.ending is not None
         self.ending.checking = None
@@ -507,9 +513,9 @@ class Connection:
 
     def vanished(self) -> None:
         """
-        The connection is no more, and no event says so.
+        The connection has gone, but no event has said so.
         """
-        if self.node.leaving:  # it has ended in order
+        if self.node.leaving:  # the connection has ended in order
             self.input(Input.CLOSE_EXPIRED)
         else:
             self.beneath.abandon()
@@ -535,8 +541,8 @@ class Connection:
         if ending is None:
             ending = self.ending = Ending(self, Input.LOST)
             if outcome is Outcome.LOST:
-                # An exception of ours, or the reactor's end, is not the peer's
-                # doing.
+                # An exception in this process, or the reactor's stop, is the cause,
+                # and not the peer.
                 ending.initiator = Initiator.LOCAL
         ending.known, ending.outcome = known, outcome
         if not reason.check(ConnectionDone, ConnectionLost, ConnectionAborted):
@@ -558,7 +564,7 @@ class Connection:
 
     def finished(self, reason: Failure) -> None:
         """
-        It has ended.  Again, it does nothing.
+        The connection has ended.  A second call does nothing.
         """
         if self.ending is not None and self.ending.report is not None:
             return
@@ -590,7 +596,8 @@ class Connection:
                     _log.failure("{call} has failed", call=call)
             waiting, self._waiting = self._waiting, None
             _draining.pop(self, None)
-            # No cycle is left, so that nothing waits for the collector.
+            # No cycle of references is left, so that the memory is freed without
+            # the garbage collector.
             self.transport = self.gate = None
             self.calls = ()
             if waiting is not None:
@@ -599,21 +606,21 @@ class Connection:
     @property
     def report(self) -> Optional[Termination]:
         """
-        How it ended, when it has.
+        The report; C{None} before the end.
         """
         return None if self.ending is None else self.ending.report
 
     def waiting(self) -> Waiters[Termination]:
         """
-        Those who wait for the report.
+        The Deferreds that wait for the report.
         """
         if self._waiting is None:
             self._waiting = Waiters()
         return self._waiting
 
 
-#: Those who wait for the begin of a drain.  An idle connection has none, and no
-#: room for them.
+#: For each connection, the Deferreds that wait for the begin of a drain.  They are
+#: kept here because most connections have none, and an attribute takes memory.
 _draining: dict[Connection, Waiters[None]] = {}
 #: Those of each connection whose drain has begun.
 _BEGUN: Waiters[None] = Waiters()

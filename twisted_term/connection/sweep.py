@@ -1,8 +1,8 @@
 """
 One timer for all ending connections of a reactor.
 
-Most connections that end do so before anybody has to look at them, and a
-C{DelayedCall} for each, made and cancelled, costs more than the end itself.
+Most connections end before anything has to look at them.  To make and cancel a
+C{DelayedCall} for each would cost more than the end itself.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ _log = Logger()
 
 class Watched(Protocol):
     """
-    What is looked at.
+    An object that the sweep looks at.
 
-    @ivar due: when it is to be looked at; C{None} if it is not.  This module
+    @ivar due: when the sweep will look at it; C{None} if it will not.  This module
         sets it.
     """
 
@@ -39,16 +39,16 @@ FIRST = 0.1
 
 class Sweep:
     """
-    Calls what is due, and has a delayed call of its own while, and only while,
-    there is something to wait for.
+    Calls C{look} on each object that is due.  It has a delayed call of its own only
+    while an object waits for a look.
 
-    Those whose first look is still to come are in the order in which it is
-    due, for they all wait as long; so nothing has to be sorted for them, and
-    most of them go before their turn has come.
+    All objects wait equally long for their first look, so the order of their coming
+    is the order in which they are due.  They need not be sorted, and most of them
+    leave before their first look.
     """
 
     def __init__(self, clock: IReactorTime) -> None:
-        # It is found by its clock, which it must not keep alive.
+        # A sweep is found by its clock, and must not keep the clock alive.
         self.clock = weakref.ref(clock)
         self._first: dict[Watched, float] = {}
         self._heap: list[tuple[float, int, Watched]] = []
@@ -61,7 +61,7 @@ class Sweep:
 
     def enrol(self, watched: Watched) -> float:
         """
-        Look at it after the first pause.
+        Look at C{watched} after the first pause.
 
         @return: the time now.
         """
@@ -77,7 +77,7 @@ class Sweep:
 
     def want(self, watched: Watched, pause: float) -> None:
         """
-        Look at it in C{pause} seconds, and not when that was wanted before.
+        Look at C{watched} in C{pause} seconds, and not at the time that was set before.
         """
         clock = self.clock()
         assert clock is not None
@@ -92,7 +92,7 @@ class Sweep:
 
     def forget(self, watched: Watched) -> None:
         """
-        Do not look at it any more.
+        Do not look at C{watched} any more.
         """
         if watched.due is not None:
             watched.due = None
@@ -124,7 +124,7 @@ class Sweep:
             for watched in self._due(clock.seconds()):
                 try:
                     watched.look()
-                except Exception:  # each one's trouble is its own
+                except Exception:  # the others are looked at all the same
                     _log.failure("a look at an ending connection")
         finally:
             self._sweeping = False
@@ -165,7 +165,7 @@ class Sweep:
 
     def leave(self, what: Any) -> None:
         """
-        It has ended.
+        C{what} has ended, and need not be told of the reactor's stop.
         """
         self._atStop.pop(what, None)
 
@@ -189,7 +189,7 @@ _last: Optional[Sweep] = None  # there is seldom more than one
 
 def sweepOf(clock: IReactorTime) -> Sweep:
     """
-    The one of a reactor, or a clock.
+    The sweep of a reactor, or of a clock.
     """
     global _last
     if _last is not None and _last.clock() is clock:

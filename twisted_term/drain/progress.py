@@ -21,8 +21,7 @@ _EXTENSION = 10_000_000
 
 class Progress:
     """
-    Tells of one drain.  Each value of a log event is one that can be written
-    as JSON.
+    Tells of one drain.  Each value of a log event can be written as JSON.
     """
 
     _ended = 0
