@@ -88,4 +88,24 @@ EXPLAINED: dict[tuple[str, str, str], str] = {
         "if self._phase is not Phase.SERVING:",
         "if self._phase > Phase.SERVING:",
     ): "SERVING is the first phase",
+    (
+        "ending",
+        "if self._bounds is not None or soon or connection.policy.shortest < SOON:",
+        "if self._bounds is not None or soon or connection.policy.shortest != SOON:",
+    ): "the first look comes after the same pause, by a way that costs more",
+    (
+        "ending",
+        "if self._bounds is not None or soon or connection.policy.shortest < SOON:",
+        "if self._bounds is not None or soon or connection.policy.shortest <= SOON:",
+    ): "the first look comes after the same pause, by a way that costs more",
+    (
+        "ending",
+        "if self._bounds is not None or soon or connection.policy.shortest < SOON:",
+        "if self._bounds is not None or soon or connection.policy.shortest is not SOON:",
+    ): "the first look comes after the same pause, by a way that costs more",
+    (
+        "bounds",
+        "SOON = FIRST * _LOOKS",
+        "SOON = FIRST + _LOOKS",
+    ): "the first look comes after the same pause, by a way that costs more",
 }

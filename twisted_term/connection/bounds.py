@@ -86,7 +86,6 @@ class Bounds:
         connection = self._connection
         self._steady = self._progress = self._settled = self._now()
         self._looked = connection.clock.seconds()
-        self._probePause = _PROBE
         self._probeAt = self._steady + _PROBE
         self._pause = _FIRST_ACK if soon else FIRST
         self._wait(min(self._pause, connection.policy.shortest / _LOOKS))
