@@ -125,9 +125,7 @@ class Connection:
         below = self.beneath
         below = self.beneath = overTLS(below, getattr(wrapped, "protocol", None))
         below.attach(self)
-        watch = getattr(below, "watchHandshake", None)
-        if watch is not None:
-            watch()
+        below.watchHandshake()
 
     @property
     def protocol(self) -> Any:
