@@ -36,7 +36,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Callable, Optional
+from typing import Callable
 from unittest import SkipTest, TestCase
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -56,6 +56,8 @@ _SHORT = {
     "jobs": 2,
 }
 _PAGE = Path(__file__).parents[2] / "docs" / "deploy" / "rolling.rst"
+#: Time lines of each client and reason in a row.
+_SHOWN = 5
 KINDS = ("service", "string", "term", "bare")
 
 
@@ -66,7 +68,9 @@ class Row:
 
     @ivar stops: seconds that each restart took.
     @ivar complaints: the exceptions of tracebacks in the logs.
-    @ivar crossed: see L{Capture.crossed}; C{None} without a capture.
+    @ivar crossed: see L{Capture.crossed}; none without a capture, and if nothing
+        has failed.
+    @ivar explained: see L{Capture.explained}.
     """
 
     front: str
@@ -79,7 +83,8 @@ class Row:
     exits: dict[str, int]
     stops: list[float]
     complaints: dict[str, int]
-    crossed: Optional[list[float]]
+    crossed: list[float]
+    explained: list[str]
 
     def cells(self) -> list[str]:
         """
@@ -87,8 +92,6 @@ class Row:
         """
         failed = [f"{count} {name}" for name, count in sorted(self.failed.items())]
         failed += [f"logged {count}x {text}" for text, count in self.complaints.items()]
-        if self.crossed is not None:
-            failed.append(f"crossed the FIN, ms after it: {self.crossed}")
         return [
             self.front,
             self.way,
@@ -141,7 +144,8 @@ def perform(
             raise SkipTest("without a balancer they need one address")
         processes.start()
         before = FRONTS[front](owner, folder, pem, processes.addresses)
-        capture = Capture(owner, folder, processes.addresses) if captures else None
+        places = before.address, processes.addresses
+        capture = Capture(owner, folder, *places) if captures else None
         load = Load(clients, before.address, before.reusing)
         load.start()
         time.sleep(pause)
@@ -157,7 +161,8 @@ def perform(
         return Row(
             *(front, way, kind, load.answers, load.told, load.failed, load.longest),
             *(exits, took, processes.complaints()),
-            capture.crossed() if capture else None,
+            capture.crossed() if capture and load.failures else [],
+            capture.explained(load.failures, _SHOWN) if capture else [],
         )
     finally:
         owner.doCleanups()
@@ -258,7 +263,7 @@ def main() -> None:
     parser.add_argument(
         "--capture",
         action="store_true",
-        help="with tshark, which needs root; for --clients GET/POST",
+        help="with tshark, which needs root: a time line of what fails",
     )
     parser.add_argument("--write", action="store_true", help=f"write {_PAGE.name}")
     options = parser.parse_args()
@@ -268,15 +273,23 @@ def main() -> None:
     # So that what has been started ends too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
     rows = []
+    broken = 0
     for names, done in performed(options):
         try:
             rows.append(done.result())
             print(*rows[-1].cells(), sep=" | ", file=sys.stderr, flush=True)
+            print(*rows[-1].explained, sep="\n", file=sys.stderr, flush=True)
         except SkipTest as reason:
             print(*names, f"skipped: {reason}", sep=" | ", file=sys.stderr, flush=True)
+        except Exception as error:
+            # The other rows took long, too.
+            broken += 1
+            print(*names, f"broken: {error!r}", sep=" | ", file=sys.stderr, flush=True)
     print(_FORMS[options.form](rows))
     if options.write:
         write(_rst(rows))
+    if broken:
+        sys.exit(f"{broken} rows are missing")
 
 
 if __name__ == "__main__":
