@@ -36,7 +36,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Callable
+from typing import Callable, Optional
 from unittest import SkipTest, TestCase
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -51,7 +51,6 @@ from .restarts import COUNT, WAYS, Setting
 #: What C{--short} stands for.
 _SHORT = {
     "fronts": ["haproxy", "nginx", "none"],
-    "delay": 1.0,
     "pause": 0.5,
     "jobs": 2,
 }
@@ -85,6 +84,13 @@ class Row:
     complaints: dict[str, int]
     crossed: list[float]
     explained: list[str]
+
+    @property
+    def names(self) -> tuple[str, str, str]:
+        """
+        What it is a row of.
+        """
+        return self.front, self.way, self.kind
 
     def cells(self) -> list[str]:
         """
@@ -210,6 +216,23 @@ _FORMS: dict[str, Callable[[list[Row]], str]] = {
 }
 
 
+def kept(path: Optional[Path], rows: list[Row]) -> list[Row]:
+    """
+    Add rows to those of earlier runs, in the place of those that they were made for.
+
+    @param path: the file of all of them; C{None} if there is none.
+    @return: all, in the order of the table.
+    """
+    if path is None:
+        return rows
+    old = json.loads(path.read_text()) if path.exists() else []
+    every = {row.names: row for row in [*(Row(**one) for one in old), *rows]}
+    order = list(product(FRONTS, WAYS, KINDS))
+    found = sorted(every.values(), key=lambda row: order.index(row.names))
+    path.write_text(_FORMS["json"](found))
+    return found
+
+
 def write(table: str) -> None:
     """
     Put it into the documentation.
@@ -265,6 +288,7 @@ def main() -> None:
         action="store_true",
         help="with tshark, which needs root: a time line of what fails",
     )
+    parser.add_argument("--keep", type=Path, help="add to what is in this file")
     parser.add_argument("--write", action="store_true", help=f"write {_PAGE.name}")
     options = parser.parse_args()
     if options.short:
@@ -272,13 +296,14 @@ def main() -> None:
         options = parser.parse_args()
     # So that what has been started ends too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
-    rows = []
+    rows = kept(options.keep, [])
     broken = 0
     for names, done in performed(options):
         try:
-            rows.append(done.result())
-            print(*rows[-1].cells(), sep=" | ", file=sys.stderr, flush=True)
-            print(*rows[-1].explained, sep="\n", file=sys.stderr, flush=True)
+            row = done.result()
+            rows = kept(options.keep, [*rows, row])
+            print(*row.cells(), sep=" | ", file=sys.stderr, flush=True)
+            print(*row.explained, sep="\n", file=sys.stderr, flush=True)
         except SkipTest as reason:
             print(*names, f"skipped: {reason}", sep=" | ", file=sys.stderr, flush=True)
         except Exception as error:

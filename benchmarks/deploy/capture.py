@@ -10,7 +10,7 @@ import signal
 import subprocess
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
@@ -36,7 +36,7 @@ _QUICK = [
 ]
 _SECONDS = 120
 #: Lines of each connection.
-_LINES = 4
+_LINES = 8
 #: How long before a request a server's FIN may be its reason, in seconds.
 _BEFORE = 0.1
 
@@ -197,38 +197,46 @@ class Capture:
         for failure in failures:
             shown[failure.name] += 1
             if shown[failure.name] <= most:
-                found.append(self._explain(failure))
+                found.append(explanation(failure, self._streams, self._behind))
         return found
 
-    def _explain(self, failure: Failure) -> str:
-        head = f"{failure.name}, at {failure.at:.3f}, {failure.seconds:.3f} s"
-        own = [
-            one
-            for one in self._streams
-            if one.port == failure.port
-            and one.server in self._behind
-            and one.segments[0].at <= failure.at
-        ]
-        if not own:
-            return f"{head}: not in the capture"
-        begun = own[-1].said(True, failure.at)
-        end = failure.at + 0.001
-        lines = own[-1].lines(begun, end)
-        for stream in self._streams:
-            fin = stream.ended()
-            if (
-                stream is own[-1]
-                or stream.server not in self._behind[own[-1].server]
-                or fin is None
-                or not begun - _BEFORE <= fin <= end
-            ):
-                continue
-            asked = stream.said(True, end)
-            if begun <= asked > stream.said(False, end):
-                ms = (asked - fin) * 1000
-                head += f"; a request without an answer {ms:.3f} ms after the FIN"
-                lines += stream.lines(begun, end)
-        return "\n".join([head, *sorted(lines, key=lambda one: float(one.split()[0]))])
+
+def explanation(
+    failure: Failure, streams: Sequence[Stream], behind: dict[int, set[int]]
+) -> str:
+    """
+    @param behind: the ports of the processes, by the balancer's.
+    @return: the last request of the client's connection, and the connections behind
+        the balancer that the server ended at that time with a request unanswered.
+    """
+    head = f"{failure.name}, at {failure.at:.3f}, {failure.seconds:.3f} s"
+    own = [
+        one
+        for one in streams
+        if one.port == failure.port
+        and one.server in behind
+        and one.segments[0].at <= failure.at
+    ]
+    if not own:
+        return f"{head}: not in the capture"
+    begun = own[-1].said(True, failure.at)
+    end = failure.at + 0.001
+    lines = own[-1].lines(begun, end)
+    for stream in streams:
+        fin = stream.ended()
+        if (
+            stream is own[-1]
+            or stream.server not in behind[own[-1].server]
+            or fin is None
+            or not begun - _BEFORE <= fin <= end
+        ):
+            continue
+        asked = stream.said(True, end)
+        if begun <= asked > stream.said(False, end):
+            ms = (asked - fin) * 1000
+            head += f"; a request without an answer {ms:.3f} ms after the FIN"
+            lines += stream.lines(begun, end)
+    return "\n".join([head, *sorted(lines, key=lambda one: float(one.split()[0]))])
 
 
-__all__ = ["Capture"]
+__all__ = ["Capture", "explanation"]

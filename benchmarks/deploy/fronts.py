@@ -33,7 +33,7 @@ defaults
  timeout server 30s
  option redispatch
  option httpchk GET /ready
- timeout check 5s
+ timeout check 1s
 {reuse}
 {check}
 frontend plain
@@ -184,9 +184,12 @@ class HAProxy(Front):
                 raise RuntimeError(f"haproxy: {states}")
             time.sleep(0.05)
             with contextlib.suppress(OSError):  # it starts
-                states = self._states()
+                states = self.states()
 
-    def _states(self) -> list[str]:
+    def states(self) -> list[str]:
+        """
+        What it takes each port of each process for.
+        """
         with socket.socket(socket.AF_UNIX) as client:
             client.settimeout(5)
             client.connect(str(self._folder / "stats"))
