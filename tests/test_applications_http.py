@@ -25,11 +25,13 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
+from twisted.web.static import Data
 
 from twisted_term import TerminatingFactory, TerminationPolicy
 
 from .certificates import certificateFile, needs
 from .support import SECONDS, SocketTestCase, receive
+from .test_probe_confirmed import goAway
 
 _GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 _POST = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n"
@@ -613,6 +615,51 @@ def _stream(url: str) -> bytes:
 
     with httpx.Client(timeout=SECONDS) as client, client.stream("GET", url) as response:
         return b"".join(response.iter_raw())
+
+
+class GoAwayTests(HTTPTestCase):
+    """
+    The client's GOAWAY (RFC 9113, 6.8), right behind its request.
+    """
+
+    size = 2_000_000
+
+    @inlineCallbacks
+    def answered(self, term: bool, code: int = 0) -> Any:
+        """
+        How much of the answer comes.
+        """
+        root = Resource()
+        root.putChild(b"file", Data(bytes(self.size), "text/plain"))
+        port = yield self.serveTLS(root, term)
+        count = yield deferToThread(goAway, port, None, code)
+        yield self.until(lambda: self.reports or not term)
+        return count
+
+    @inlineCallbacks
+    def test_answered(self) -> Any:
+        """
+        All of it comes, and then the connection ends by itself.
+        """
+        count = yield self.answered(term=True)
+        self.assertEqual(count, self.size)
+        self.assertTrue(self.reports[0].delivered)
+
+    @inlineCallbacks
+    def test_error(self) -> Any:
+        """
+        With an error code it ends the connection, and the stream.
+        """
+        self.addCleanup(self.flushLoggedErrors)
+        self.assertEqual((yield self.answered(term=True, code=1)), 0)
+
+    @inlineCallbacks
+    def test_bare(self) -> Any:
+        """
+        Bare Twisted drops the stream.
+        """
+        self.addCleanup(self.flushLoggedErrors)
+        self.assertEqual((yield self.answered(term=False)), 0)
 
 
 class LoadingTests(SynchronousTestCase):

@@ -4,6 +4,10 @@ HTTP/2: C{twisted.web}.
 Private attributes of C{H2Connection} that are read, and why:
 C{_streamCleanupCallbacks}, for nothing public says when the last frame of a
 stream has been written.
+
+Replaced on the class C{H2Connection}: C{connectionMade}.  It does what it did, and, on
+a connection of ours alone, replaces what the h2 library calls for a GOAWAY, in the
+private C{_frame_dispatch_table} of its connection: see L{Parting}.
 """
 
 from __future__ import annotations
@@ -11,11 +15,11 @@ from __future__ import annotations
 import os
 import struct
 from types import ModuleType
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 from twisted.python.components import registerAdapter
 
-from ..interfaces import IConversation
+from ..interfaces import IConversation, ITerminableTransport
 from .conversation import Conversation, standing
 
 # GOAWAY (RFC 9113, 6.8): nine bytes of frame header, the last stream and an
@@ -84,7 +88,7 @@ class HTTP2(Conversation):
             if self.protocol.conn.highest_inbound_stream_id:
                 tell()
             else:
-                calls.append(later(_FIRST, self._whenIdle, tell))
+                calls.append(later(_FIRST, whenIdle, self.protocol, tell))
 
         def cancel(report: Any = None) -> None:
             for call in calls:
@@ -93,7 +97,7 @@ class HTTP2(Conversation):
 
         calls = [later(_PATIENCE if seconds is None else seconds / 2, tell)]
         transport.whenTerminated().addCallback(cancel)
-        self._whenIdle(idle)
+        whenIdle(self.protocol, idle)
 
     def drain(self, transport: Any) -> None:
         """
@@ -104,24 +108,56 @@ class HTTP2(Conversation):
             _goAway(transport, self.protocol.conn.highest_inbound_stream_id)
             transport.loseConnection()
 
-        self._whenIdle(end)
+        whenIdle(self.protocol, end)
 
-    def _whenIdle(self, what: Any) -> None:
+
+class Parting:
+    """
+    The client's GOAWAY lets streams that exist come to their end (RFC 9113, 6.8).
+    The h2 library takes a connection that has received one for closed, and can send
+    nothing more; Twisted then drops all streams.  So neither is told before the last
+    stream has ended, and then the connection ends.
+    """
+
+    def __init__(self, connection: Any, kind: type) -> None:
         """
-        Call C{what} when no stream is open.
+        @param connection: the C{H2Connection} of Twisted's.
+        @param kind: the class of GOAWAY frames.
         """
-        connection = self.protocol
+        self._connection = connection
+        table = connection.conn._frame_dispatch_table
+        self._receive = table[kind]
+        table[kind] = self.received
 
-        def finished(stream: Any = None) -> Any:
-            if connection.streams:
-                # Of the streams that are still open; some were opened meanwhile.
-                left = next(iter(connection._streamCleanupCallbacks.values()))
-                left.addCallback(finished)
-            else:
-                what()
-            return stream
+    def received(self, frame: Any) -> Any:
+        """
+        A GOAWAY has come.
+        """
+        if frame.error_code or not self._connection.conn.open_inbound_streams:
+            return self._receive(frame)
+        # Twisted has not been told yet of what came together with it.
+        self._connection.callLater(0, whenIdle, self._connection, self._end)
+        return [], []
 
-        finished()
+    def _end(self) -> None:
+        self._connection.transport.loseConnection()
+
+
+def whenIdle(connection: Any, what: Callable[[], object]) -> None:
+    """
+    Call C{what} when a C{H2Connection} has no open stream.
+    """
+
+    def finished(stream: Any = None) -> Any:
+        if connection.streams:
+            # Of the streams that are still open; some were opened meanwhile.
+            left = next(iter(connection._streamCleanupCallbacks.values()))
+            left.addCallback(finished)
+        else:
+            what()
+        return stream
+
+    finished()
 
 
 def _goAway(transport: Any, last: int) -> None:
@@ -135,6 +171,16 @@ def register(http2: ModuleType) -> None:
     """
     standing.append(http2.H2Connection)
     registerAdapter(HTTP2, http2.H2Connection, IConversation)
+    from hyperframe.frame import GoAwayFrame  # h2, which is loaded, needs it
+
+    made = http2.H2Connection.connectionMade
+
+    def connectionMade(connection: Any) -> None:
+        if ITerminableTransport.providedBy(connection.transport):
+            Parting(connection, GoAwayFrame)
+        made(connection)
+
+    http2.H2Connection.connectionMade = connectionMade
 
 
 __all__ = ["HTTP2", "register"]
