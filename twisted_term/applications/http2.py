@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import os
 import struct
+from functools import partial
 from types import ModuleType
 from typing import Any, Callable, Optional
 
 from twisted.python.components import registerAdapter
 
 from ..interfaces import IConversation, ITerminableTransport
-from .conversation import Conversation, standing
+from .conversation import Conversation, clockOf, standing, together
 
 # GOAWAY (RFC 9113, 6.8): nine bytes of frame header, the last stream and an
 # error code, NO_ERROR.
@@ -35,6 +36,8 @@ _PING = struct.Struct(">BHBBI8s")
 _PATIENCE = 10.0
 #: So long (seconds) we wait in a drain for the first stream.
 _FIRST = 0.2
+#: So long (seconds) a connection is kept behind the first GOAWAY.
+_ROUND_TRIP = 0.1
 
 
 class HTTP2(Conversation):
@@ -104,11 +107,16 @@ class HTTP2(Conversation):
         See L{IConversation.drain}.
         """
 
-        def end() -> None:
-            _goAway(transport, self.protocol.conn.highest_inbound_stream_id)
-            transport.loseConnection()
+        connection = self.protocol
 
-        whenIdle(self.protocol, end)
+        def end() -> None:
+            if transport.protocol is not None:  # else it has ended
+                _goAway(transport, connection.conn.highest_inbound_stream_id)
+                transport.loseConnection()
+
+        # "At least one round-trip time" behind the first GOAWAY (RFC 9113, 6.8): what
+        # the client has sent before it has read that one is served.
+        together(clockOf(transport), _ROUND_TRIP, partial(whenIdle, connection, end))
 
 
 class Parting:
