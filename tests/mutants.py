@@ -60,8 +60,8 @@ EXPLAINED: dict[tuple[str, str, str], str] = {
     ): "a count of bytes is not negative",
     (
         "bounds",
-        "acknowledged, owed = -unsent, unsent > 0",
-        "acknowledged, owed = -unsent, unsent != 0",
+        "acknowledged, owed = unsent, unsent > 0",
+        "acknowledged, owed = unsent, unsent != 0",
     ): "a count of bytes is not negative",
     (
         "bounds",

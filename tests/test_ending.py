@@ -543,8 +543,9 @@ class LookTests(EndingTestCase):
         self.owe(1000)
         self.transport.loseConnection()
         self.below.writeConnectionLost()
+        self.assertEqual(self.looks(0.005), [0.005])
         self.owe(0, 1000)
-        self.assertEqual(self.looks(1), [0.005])
+        self.assertEqual(self.looks(1), [0.01])
         self.assertIs(self.end().outcome, Outcome.LINGER_EXPIRED)
 
     def test_sameNumber(self) -> None:
