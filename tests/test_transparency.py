@@ -985,6 +985,77 @@ class HostingTests(TransparencyTestCase):
                 self.assertIs(app.report.outcome, Outcome.CLEAN)
 
 
+class Proxied:
+    """
+    A third party's transport around another one, as C{twisted.protocols.htb} has
+    one: it has all attributes of that one, and is not called by the reactor.
+    """
+
+    def __init__(self, transport: Any) -> None:
+        self._transport = transport
+        self.written = 0
+
+    def write(self, data: bytes) -> None:
+        self.written += len(data)
+        self._transport.write(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
+class ProxiedTests(TransparencyTestCase):
+    """
+    A protocol that is given such a transport.
+    """
+
+    @inlineCallbacks
+    def test_ends(self) -> Any:
+        """
+        Whoever ends the connection, over TCP and TLS: what was written arrives, and
+        the application is told once, and with the mixin of the report once.
+        """
+        needs("OpenSSL")
+        for kind in App, MixedApp:
+            for text, connect in (
+                (TCP, self.connect),
+                (self.overTLS(""), connectTLS),
+            ):
+                for ends in True, False:
+                    reports: list[Any] = []
+
+                    class Built(kind):  # type: ignore[misc, valid-type]
+                        def makeConnection(self, transport: Any) -> None:
+                            super().makeConnection(Proxied(transport))
+
+                        def terminated(
+                            self, report: Any, reports: list[Any] = reports
+                        ) -> None:
+                            reports.append(report)
+
+                    def answers(app: Any, data: bytes, ends: bool = ends) -> None:
+                        app.transport.write(b"x" * _SIZE)
+                        if ends:
+                            app.transport.loseConnection()
+
+                    factory: Any = Apps(does=answers)
+                    factory.protocol = Built
+                    number = yield self.serveTCP(text, factory)
+                    client = yield deferToThread(connect, number, b"?")
+
+                    def reads(client: Any = client) -> int:
+                        count = 0
+                        while count < _SIZE:
+                            count += len(client.recv(1 << 16))
+                        client.close()
+                        return count
+
+                    yield deferToThread(reads)
+                    app = yield self.made(factory)
+                    yield self.told(app)
+                    self.assertEqual(app.transport.written, _SIZE)
+                    self.assertEqual(len(reports), kind is MixedApp)
+
+
 class IMine(Interface):
     """
     Marks a transport.

@@ -16,7 +16,8 @@ from .._types import ProtocolFactory
 from ..interfaces import IDrainable, ITerminableTransport, ITerminationListener
 from ..policy import TerminationPolicy
 from .beneath import bottom, innermostTLS, prepare
-from .gate import Gate, Shown
+from .gate import Gate
+from .placing import Shown
 from .report import Termination
 from .transport import TerminatingTransport
 

@@ -275,7 +275,9 @@ def ground(transport: Any) -> Beneath:
     lowest = transport
     if issubclass(type(transport), ProtocolWrapper):
         lowest = bottom(transport)
-    tells = IHalfCloseableDescriptor.providedBy(lowest)
+    # A third party's proxy provides what its transport does, but nobody calls what
+    # is replaced on it.
+    tells = IHalfCloseableDescriptor.implementedBy(type(lowest))
     return Descriptor(lowest) if tells else Opaque(lowest)
 
 
