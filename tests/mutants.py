@@ -60,8 +60,8 @@ EXPLAINED: dict[tuple[str, str, str], str] = {
     ): "a count of bytes is not negative",
     (
         "bounds",
-        "acknowledged, owed = -unsent, unsent > 0",
-        "acknowledged, owed = -unsent, unsent != 0",
+        "acknowledged, owed = unsent, unsent > 0",
+        "acknowledged, owed = unsent, unsent != 0",
     ): "a count of bytes is not negative",
     (
         "bounds",
@@ -108,4 +108,9 @@ EXPLAINED: dict[tuple[str, str, str], str] = {
         "SOON = FIRST * _LOOKS",
         "SOON = FIRST + _LOOKS",
     ): "the first look comes after the same pause, by a way that costs more",
+    (
+        "bounds",
+        "return [(self._settled, 0.0, Input.LINGER_EXPIRED)]",
+        "return [(self._settled, -1.0, Input.LINGER_EXPIRED)]",
+    ): "it is over either way, for no acknowledgement comes in the future",
 }

@@ -404,6 +404,63 @@ class LookTests(EndingTestCase):
         self.assertReset()
         self.end()
 
+    def test_pausesAtWork(self) -> None:
+        """
+        While work is in flight and the peer is there, what has no event is only
+        the limit.
+        """
+        self.connect()
+        hold = self.transport.hold()
+        self.transport.loseConnection()
+        self.assertEqual(self.looks(7), [0.1, 0.3, 0.7, 1.5, 3.1, 6.3])
+        hold.release()
+        self.clock.advance(0)
+        self.end()
+
+    def test_lastByte(self) -> None:
+        """
+        One byte that the peer owes the acknowledgement of is owed, or that is still
+        in our own buffer.
+        """
+        self.connect()
+        self.owe(1)
+        self.transport.loseConnection()
+        self.below.writeConnectionLost()
+        self.below.readConnectionLost()
+        self.advance(1)
+        self.assertIs(self.transport.state, State.LINGERING)
+        self.owe(0, 1)
+        self.advance(1)
+        self.assertIs(self.end().outcome, Outcome.CLEAN)
+        self.patch(descriptor, "unsentBytes", lambda transport: 1)
+        self.connect()
+        self.wire.queue = None
+        self.transport.hold()
+        self.transport.loseConnection()
+        self.advance(9.25)
+        self.assertReset()
+        self.end()
+
+    def test_arrivesInThePast(self) -> None:
+        """
+        What arrives after a step of the clock backwards, but before the next look,
+        arrives no earlier than the last look.
+        """
+        self.policy = TerminationPolicy(lingerTime=None, lingerIdle=4)
+        self.connect()
+        begin = self.clock.seconds()
+        self.transport.loseConnection()
+        self.below.writeConnectionLost()
+        looked = self.looks(2.5)[-1]
+        self.assertEqual(looked, 2.05)
+        self.clock.rightNow -= 1
+        self.below.dataReceived(b"more")
+        end = begin + looked + 4
+        self.clock.pump([1 / 64] * (int(64 * (end - self.clock.seconds())) - 1))
+        self.assertIs(self.transport.state, State.LINGERING)
+        self.clock.pump([1 / 64] * 2)
+        self.assertIs(self.end().outcome, Outcome.LINGER_EXPIRED)
+
     def test_arrivesEarly(self) -> None:
         """
         What arrives before the first look puts the end off; so it does where the
@@ -543,8 +600,9 @@ class LookTests(EndingTestCase):
         self.owe(1000)
         self.transport.loseConnection()
         self.below.writeConnectionLost()
+        self.assertEqual(self.looks(0.005), [0.005])
         self.owe(0, 1000)
-        self.assertEqual(self.looks(1), [0.005])
+        self.assertEqual(self.looks(1), [0.01])
         self.assertIs(self.end().outcome, Outcome.LINGER_EXPIRED)
 
     def test_sameNumber(self) -> None:

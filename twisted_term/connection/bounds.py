@@ -161,7 +161,7 @@ class Bounds:
             acknowledged, owed = queue.acknowledged, queue.unacknowledged > 0
         else:  # only our own buffer can be seen
             unsent = self._connection.unsent()
-            acknowledged, owed = -unsent, unsent > 0
+            acknowledged, owed = unsent, unsent > 0
         # When no byte was owed, only our FIN has changed the number.
         changed = owed != self._owed or (owed and acknowledged != self._acknowledged)
         if changed and self._owed is not None:
