@@ -42,7 +42,7 @@ class Connection:
     before the application, and the layers beneath.
 
     @ivar transport: the transport that the application has.
-    @ivar beneath: the layers beneath.
+    @ivar beneath: the layers beneath, a L{twisted_term.connection.beneath.Beneath}.
     @ivar gate: the gate before the application; C{None} after the end.
     @ivar holds: how many holds there are.
     @ivar node: the node at which the machine is.
