@@ -720,6 +720,33 @@ class Tunnel:
         return done
 
 
+class Borrowing:
+    """
+    Asks for the tunnel by the application's protocol, whose C{dataReceived} it
+    borrows, and starts TLS on its transport: as Scrapy has it.
+    """
+
+    def __init__(self, proxy: Any) -> None:
+        self._proxy = proxy
+
+    def connect(self, factory: Any) -> Deferred[Any]:
+        done: Deferred[Any] = Deferred()
+
+        def asks(protocol: Any) -> None:
+            received = protocol.dataReceived
+
+            def dataReceived(data: bytes) -> None:
+                protocol.dataReceived = received
+                protocol.transport.startTLS(clientOptions(), factory)
+                done.callback(protocol)
+
+            protocol.transport.write(b"CONNECT x:1 HTTP/1.1\r\n\r\n")
+            protocol.dataReceived = dataReceived
+
+        self._proxy.connect(factory).addCallback(asks).addErrback(done.errback)
+        return done
+
+
 class TunnelTests(TransparencyTestCase):
     """
     A client endpoint around one that hands its transport on.
@@ -818,6 +845,32 @@ class TunnelTests(TransparencyTestCase):
             if prefix:
                 self.assertIs(app.report.outcome, Outcome.CLEAN)
                 self.assertIs(app.report.closeNotifySent, True)
+
+    @inlineCallbacks
+    def test_borrowed(self) -> Any:
+        """
+        The same where the tunnel borrows the application's protocol, and starts TLS.
+        """
+        needs("OpenSSL")
+
+        def answered(app: Any, data: bytes) -> None:
+            if app.received == b"answer":
+                self.uploads(app)
+
+        for prefix in self.prefixes:
+            for inner in (prefix, ""):  # within the tunnel, too, or not
+                number, result = self.upstream(receiveTLS, True)
+                tunnel = Borrowing(wrapped(overTCP(number), inner))
+                app = yield wrapped(tunnel, prefix).connect(Apps(does=answered))
+                app.transport.write(b"hi")
+                reason = yield self.told(app)
+                data, end = yield result
+                self.assertEqual((len(data), end), (_SIZE, "close_notify"))
+                self.assertEqual(app.received, b"answer")
+                if prefix:
+                    self.assertEqual(reason, ConnectionDone)
+                    self.assertIs(app.report.outcome, Outcome.CLEAN)
+                    self.assertIs(app.report.closeNotifySent, True)
 
     @inlineCallbacks
     def test_wrappedTwice(self) -> Any:
