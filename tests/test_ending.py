@@ -146,7 +146,8 @@ class ReportTests(EndingTestCase):
 
     def test_writesDropped(self) -> None:
         """
-        Each write that is too late is counted, and the first one is logged.
+        Each write that is too late is counted, and the first one is logged; what is
+        no bytes is refused all the same.
         """
         events: list[Any] = []
         globalLogPublisher.addObserver(events.append)
@@ -156,6 +157,9 @@ class ReportTests(EndingTestCase):
             self.transport.loseConnection()
             for _ in range(count):
                 self.transport.write(b"late")
+            for call, data in (("write", "late"), ("writeSequence", [b"", "late"])):
+                with self.assertRaises(TypeError):
+                    getattr(self.transport, call)(data)
             self.assertEqual(self.end().writesDropped, count)
             warned = [event["log_level"] for event in events if _isLate(event)]
             self.assertEqual(warned, [LogLevel.warn] * min(count, 1))
