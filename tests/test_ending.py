@@ -671,17 +671,18 @@ class LookTests(EndingTestCase):
         """
         unsent = [1000]
         self.patch(descriptor, "unsentBytes", lambda transport: unsent[0])
-        self.connect()
-        self.wire.queue = None
-        self.transport.hold()
-        self.transport.loseConnection()
-        for _ in range(30):
-            self.advance(1)
-            unsent[0] += 1
-        self.assertIs(self.transport.state, State.FLUSHING)
-        self.advance(10.25)
-        self.assertReset()
-        self.end()
+        for step in (1, -1):
+            self.connect()
+            self.wire.queue = None
+            self.transport.hold()
+            self.transport.loseConnection()
+            for _ in range(30):
+                self.advance(1)
+                unsent[0] += step
+            self.assertIs(self.transport.state, State.FLUSHING)
+            self.advance(10.25)
+            self.assertReset()
+            self.end()
 
     def test_tinyLimit(self) -> None:
         """
