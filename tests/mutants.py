@@ -113,4 +113,9 @@ EXPLAINED: dict[tuple[str, str, str], str] = {
         "return [(self._settled, 0.0, Input.LINGER_EXPIRED)]",
         "return [(self._settled, -1.0, Input.LINGER_EXPIRED)]",
     ): "it is over either way, for no acknowledgement comes in the future",
+    (
+        "ending",
+        "if self.writesDropped == 1:",
+        "if self.writesDropped <= 1:",
+    ): "one has just been counted",
 }

@@ -10,6 +10,7 @@ from typing import Any, Callable
 
 from twisted.internet.error import ConnectionLost
 from twisted.internet.task import Clock
+from twisted.logger import LogLevel, globalLogPublisher
 from twisted.python.components import registerAdapter
 from twisted.python.failure import Failure
 
@@ -60,6 +61,13 @@ def endings() -> int:
     How many there are in this process.
     """
     return sum(type(found) is Ending for found in gc.get_objects())
+
+
+def _isLate(event: Any) -> bool:
+    """
+    Is it the line about a write that is too late?
+    """
+    return "a write after the end" in event.get("log_format", "")
 
 
 class Later(Clock):
@@ -135,6 +143,27 @@ class ReportTests(EndingTestCase):
             report = self.end()
             found = report.closeNotifySent, report.closeNotifyReceived
             self.assertEqual(found, both)
+
+    def test_writesDropped(self) -> None:
+        """
+        Each write that is too late is counted, and the first one is logged; what is
+        no bytes is refused all the same.
+        """
+        events: list[Any] = []
+        globalLogPublisher.addObserver(events.append)
+        self.addCleanup(globalLogPublisher.removeObserver, events.append)
+        for count in (0, 1, 3):
+            self.connect()
+            self.transport.loseConnection()
+            for _ in range(count):
+                self.transport.write(b"late")
+            for call, data in (("write", "late"), ("writeSequence", [b"", "late"])):
+                with self.assertRaises(TypeError):
+                    getattr(self.transport, call)(data)
+            self.assertEqual(self.end().writesDropped, count)
+            warned = [event["log_level"] for event in events if _isLate(event)]
+            self.assertEqual(warned, [LogLevel.warn] * min(count, 1))
+            events.clear()
 
     def test_bytesAfterPeerFin(self) -> None:
         """
@@ -256,6 +285,23 @@ class StopTests(EndingTestCase):
             report = self.end()
             self.assertIs(report.outcome, Outcome.LOST)
             self.assertEqual(report.bytesUnacknowledged, 1000)
+
+    def test_reactorTells(self) -> None:
+        """
+        While the peer's FIN has not come, the reactor reads the connection, and tells
+        of its end itself: nobody else does.
+        """
+        for begin in ("loseConnection", "loseWriteConnection"):
+            self.connect()
+            with self.transport.hold():
+                getattr(self.transport, begin)()
+                self.stop()
+                self.assertNotIn("lost", self.application.told)
+            self.clock.advance(0)
+            self.below.writeConnectionLost()
+            self.stop()
+            self.assertEqual(self.reports, [])
+            self.end()
 
 
 class LookTests(EndingTestCase):
@@ -625,17 +671,18 @@ class LookTests(EndingTestCase):
         """
         unsent = [1000]
         self.patch(descriptor, "unsentBytes", lambda transport: unsent[0])
-        self.connect()
-        self.wire.queue = None
-        self.transport.hold()
-        self.transport.loseConnection()
-        for _ in range(30):
-            self.advance(1)
-            unsent[0] += 1
-        self.assertIs(self.transport.state, State.FLUSHING)
-        self.advance(10.25)
-        self.assertReset()
-        self.end()
+        for step in (1, -1):
+            self.connect()
+            self.wire.queue = None
+            self.transport.hold()
+            self.transport.loseConnection()
+            for _ in range(30):
+                self.advance(1)
+                unsent[0] += step
+            self.assertIs(self.transport.state, State.FLUSHING)
+            self.advance(10.25)
+            self.assertReset()
+            self.end()
 
     def test_tinyLimit(self) -> None:
         """
