@@ -1,12 +1,12 @@
 """
 Who loses data when it closes, and when it is stopped?  C{term-probe} against
-twenty servers, each a process of its own on the loopback interface that serves
+twenty-one servers, each a process of its own on the loopback interface that serves
 the same 5 MB with the settings that it comes with; what each does with a POST is
 said in webservers.py.  What is not installed is skipped, and said.
 
     pip install aiohttp cheroot daphne granian gunicorn hypercorn sanic \\
         tornado uvicorn waitress websockets ".[probe]"
-    apt-get install --no-install-recommends nginx haproxy apache2-bin lighttpd \\
+    apt-get install --no-install-recommends nginx haproxy caddy apache2-bin lighttpd \\
         lighttpd-mod-openssl golang-go nodejs openssl
     python benchmarks/probe_servers.py [--rounds N] [--server NAME] [--write]
 
@@ -192,7 +192,7 @@ def _fates(report: Any) -> list[tuple[str, list[str]]]:
 
 def _cell(report: Optional[Any]) -> str:
     if report is None:
-        return "\\-"
+        return "has none"
     verdicts = _verdicts(report)
     cells = [f"{verdict}: {', '.join(names)}" for verdict, names in verdicts]
     return "; ".join(cells) or "clean"
@@ -286,7 +286,7 @@ def picture(found: dict[str, Any]) -> str:
 
 def _word(report: Optional[Any]) -> tuple[str, str]:
     if report is None:
-        return "\N{EN DASH}", "none"
+        return "has none", "none"
     verdicts = _verdicts(report)
     if not verdicts:
         return "clean", "clean"

@@ -126,6 +126,18 @@ frontend front
 backend back
     server one 127.0.0.1:{backend}
 """
+_CADDY = """
+{{
+    admin off
+    auto_https off
+    storage file_system {directory}
+}}
+{scheme}://localhost:{port}, {scheme}://127.0.0.1:{port} {{
+    bind 127.0.0.1
+    {tls}
+    reverse_proxy 127.0.0.1:{backend}
+}}
+"""
 _APACHE = """
 ServerRoot {directory}
 ServerName localhost
@@ -394,6 +406,18 @@ def _haproxy(place: Place) -> list[str]:
     return [path("haproxy"), "-db", "-f", place.write("haproxy.cfg", text)]
 
 
+def _caddy(place: Place) -> list[str]:
+    text = _CADDY.format(
+        directory=place.directory,
+        port=place.port,
+        backend=place.backend,
+        scheme="https" if place.tls else "http",
+        tls=f"tls {place.pem} {place.pem}" if place.tls else "",
+    )
+    options = ["--adapter", "caddyfile", "--config", place.write("Caddyfile", text)]
+    return [path("caddy"), "run", *options]
+
+
 def _apache(place: Place) -> list[str]:
     tls = _APACHE_TLS.format(pem=place.pem) if place.tls else ""
     text = _APACHE.format(directory=place.directory, port=place.port, tls=tls)
@@ -476,6 +500,13 @@ SERVERS = (
     ),
     Server(
         "HAProxy", program("haproxy", "-v"), _haproxy, (_TLS, _HTTP2, _SOCKET), True
+    ),
+    Server(
+        "Caddy, proxy",
+        program("caddy", "version"),
+        _caddy,
+        (_TLS, _HTTP2, _SOCKET),
+        True,
     ),
     Server("Apache httpd", program("apache2", "-v"), _apache, (_TLS, _HTTP2)),
     Server("lighttpd", program("lighttpd", "-v"), _lighttpd, (_TLS, _HTTP2)),

@@ -168,7 +168,9 @@ def perform(
             *(front, way, kind, load.answers, load.told, load.failed, load.longest),
             *(exits, took, processes.complaints()),
             capture.crossed() if capture and load.failures else [],
-            capture.explained(load.failures, _SHOWN) if capture else [],
+            [*capture.explained(load.failures, _SHOWN), *before.changes()]
+            if capture and load.failures
+            else [],
         )
     finally:
         owner.doCleanups()

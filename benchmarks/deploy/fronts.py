@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import re
 import shutil
 import socket
 import subprocess
@@ -33,7 +34,7 @@ defaults
  timeout server 30s
  option redispatch
  option httpchk GET /ready
- timeout check 1s
+ timeout check 5s
 {reuse}
 {check}
 frontend plain
@@ -107,6 +108,12 @@ class Direct:
         one is restarted.
         """
 
+    def changes(self) -> list[str]:
+        """
+        When it took a process for up or down, and why.
+        """
+        return []
+
 
 class Front:
     """
@@ -157,6 +164,12 @@ class Front:
         See L{Direct.settle}.
         """
 
+    def changes(self) -> list[str]:
+        """
+        See L{Direct.changes}.
+        """
+        return []
+
     def options(self, folder: Path, configuration: Path) -> list[str]:
         raise NotImplementedError
 
@@ -196,6 +209,10 @@ class HAProxy(Front):
             client.sendall(b"show stat -1 4 -1\n")  # of all servers
             text = client.makefile().read()
         return [row["status"] for row in csv.DictReader(StringIO(text.lstrip("# ")))]
+
+    def changes(self) -> list[str]:
+        lines = (self._folder / "haproxy.out").read_text().splitlines()
+        return [line for line in lines if re.search("Health check|Server .* is", line)]
 
     def options(self, folder: Path, configuration: Path) -> list[str]:
         return ["-db", "-f", str(configuration)]
