@@ -47,6 +47,10 @@ setup(
         "test": [
             "autobahn",
             "build",
+            # pydoctor asks for any version, and later ones need Python 3.10.  The pip
+            # that comes with Python 3.9 tries for many minutes where the index does
+            # not tell it so.
+            "cachecontrol<0.14.4; python_version < '3.10'",
             "coverage[toml]>=7.10",
             "daphne",
             "docutils",
