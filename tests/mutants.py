@@ -60,8 +60,8 @@ EXPLAINED: dict[tuple[str, str, str], str] = {
     ): "a count of bytes is not negative",
     (
         "bounds",
-        "acknowledged, owed = -unsent, unsent > 0",
-        "acknowledged, owed = -unsent, unsent != 0",
+        "acknowledged, owed = unsent, unsent > 0",
+        "acknowledged, owed = unsent, unsent != 0",
     ): "a count of bytes is not negative",
     (
         "bounds",
@@ -88,4 +88,29 @@ EXPLAINED: dict[tuple[str, str, str], str] = {
         "if self._phase is not Phase.SERVING:",
         "if self._phase > Phase.SERVING:",
     ): "SERVING is the first phase",
+    (
+        "ending",
+        "if self._bounds is not None or soon or connection.policy.shortest < SOON:",
+        "if self._bounds is not None or soon or connection.policy.shortest != SOON:",
+    ): "the first look comes after the same pause, by a way that costs more",
+    (
+        "ending",
+        "if self._bounds is not None or soon or connection.policy.shortest < SOON:",
+        "if self._bounds is not None or soon or connection.policy.shortest <= SOON:",
+    ): "the first look comes after the same pause, by a way that costs more",
+    (
+        "ending",
+        "if self._bounds is not None or soon or connection.policy.shortest < SOON:",
+        "if self._bounds is not None or soon or connection.policy.shortest is not SOON:",
+    ): "the first look comes after the same pause, by a way that costs more",
+    (
+        "bounds",
+        "SOON = FIRST * _LOOKS",
+        "SOON = FIRST + _LOOKS",
+    ): "the first look comes after the same pause, by a way that costs more",
+    (
+        "bounds",
+        "return [(self._settled, 0.0, Input.LINGER_EXPIRED)]",
+        "return [(self._settled, -1.0, Input.LINGER_EXPIRED)]",
+    ): "it is over either way, for no acknowledgement comes in the future",
 }

@@ -227,4 +227,23 @@ class Link:
                     heapq.heappush(ways, (due, next(numbers), direction.sink, packet))
 
 
-__all__ = ["CLIENT", "SERVER", "Direction", "Link", "Weather"]
+def inNetwork(*command: str) -> tuple[str, ...]:
+    """
+    A command that runs in a network namespace of its own, with its own settings in
+    C{/proc/sys/net}; it has nothing but the loopback, which is down.
+
+    @raise SkipTest: where there can be none.
+    """
+    unshare = shutil.which("unshare")
+    if unshare is None or shutil.which("ip") is None:
+        raise SkipTest("no unshare or ip command")
+    if os.geteuid() != 0:
+        raise SkipTest("network namespaces need root")
+    inside = (unshare, "--net")
+    done = subprocess.run((*inside, "true"), capture_output=True, text=True)
+    if done.returncode:
+        raise SkipTest(f"no network namespace: {done.stderr.strip()}")
+    return (*inside, *command)
+
+
+__all__ = ["CLIENT", "SERVER", "Direction", "Link", "Weather", "inNetwork"]

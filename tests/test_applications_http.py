@@ -21,15 +21,17 @@ from twisted.internet import reactor
 from twisted.internet.defer import inlineCallbacks
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.task import deferLater
-from twisted.internet.threads import deferToThread
+from twisted.internet.threads import blockingCallFromThread, deferToThread
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
+from twisted.web.static import Data
 
 from twisted_term import TerminatingFactory, TerminationPolicy
 
 from .certificates import certificateFile, needs
 from .support import SECONDS, SocketTestCase, receive
+from .test_probe_confirmed import goAway, twoRequests
 
 _GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 _POST = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n"
@@ -145,6 +147,7 @@ class GoneTests(HTTPTestCase):
         C{curl} gives up, over HTTP/1.1, TLS and HTTP/2: the application is told,
         as in bare Twisted, and the connection ends.
         """
+        self.patience = 5  # keep-alive alone would take a minute
         for term in (False, True):
             for scheme, version in (
                 ("http", "--http1.0"),
@@ -613,6 +616,58 @@ def _stream(url: str) -> bytes:
 
     with httpx.Client(timeout=SECONDS) as client, client.stream("GET", url) as response:
         return b"".join(response.iter_raw())
+
+
+class GoAwayTests(HTTPTestCase):
+    """
+    GOAWAY (RFC 9113, 6.8).  ``test_probe_confirmed`` has bare Twisted beside it.
+    """
+
+    size = 2_000_000
+
+    @inlineCallbacks
+    def answered(self, code: int = 0) -> Any:
+        """
+        How much of the answer comes.
+        """
+        root = Resource()
+        root.putChild(b"file", Data(bytes(self.size), "text/plain"))
+        port = yield self.serveTLS(root, term=True)
+        count = yield deferToThread(goAway, port, None, code)
+        yield self.until(lambda: self.reports)
+        return count
+
+    @inlineCallbacks
+    def test_answered(self) -> Any:
+        """
+        Behind the client's GOAWAY all of its answer comes.
+        """
+        self.assertEqual((yield self.answered()), self.size)
+
+    @inlineCallbacks
+    def test_crossing(self) -> Any:
+        """
+        A request that was sent before the client has read the server's first GOAWAY
+        is answered, and then the connection ends.
+        """
+        root = Resource()
+        root.putChild(b"file", Data(b"answer", "text/plain"))
+        port = yield self.serveTLS(root, term=True)
+
+        def drain() -> None:
+            blockingCallFromThread(reactor, self.transports[0].drain)
+            time.sleep(0.03)
+
+        self.assertTrue((yield deferToThread(twoRequests, port, drain)))
+        yield self.until(lambda: self.reports)
+
+    @inlineCallbacks
+    def test_error(self) -> Any:
+        """
+        With an error code it ends the connection, and the stream.
+        """
+        self.addCleanup(self.flushLoggedErrors)
+        self.assertEqual((yield self.answered(code=1)), 0)
 
 
 class LoadingTests(SynchronousTestCase):

@@ -8,13 +8,24 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+from shutil import which
+from tempfile import mkdtemp
 from typing import Any
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
+from benchmarks.deploy.__main__ import Row, kept
+from benchmarks.deploy.capture import Segment, Stream, explanation
+from benchmarks.deploy.fronts import HAProxy
+from benchmarks.deploy.load import Failure
+from benchmarks.deploy.restarts import Setting, Terminated
+
+from .certificates import certificate
 from .support import once
 
 _ROOT = Path(__file__).parents[1]
@@ -154,3 +165,128 @@ class RollingTests(SynchronousTestCase):
         Bare Twisted loses something: what is lost is seen.
         """
         self.assertNotEqual(self.perform("none", "descriptor", "bare")["failed"], {})
+
+
+@once
+class SlowTests(SynchronousTestCase):
+    """
+    The bench's HAProxy, and a process that is slow.
+    """
+
+    def test_standsStill(self) -> None:
+        """
+        A process that stands still for less than a second is not DOWN.  Its TLS port
+        was, when the check had to do a TLS handshake within C{inter}: no process for
+        HTTP/2 was left if another one was being restarted.
+        """
+        if which("haproxy") is None:
+            raise SkipTest("needs haproxy: apt-get install haproxy")
+        folder = Path(mkdtemp())
+        pem, big = folder / "certificate.pem", folder / "big"
+        pem.write_bytes(certificate())
+        big.write_bytes(b"big")
+        processes = Terminated(self, Setting("term", 1.0, folder, pem, big))
+        processes.start()
+        front = HAProxy(self, folder, pem, processes.addresses)
+        slow = processes.running[0]
+        seen = set()
+        slow.send_signal(signal.SIGSTOP)
+        try:
+            end = time.monotonic() + 0.9
+            while time.monotonic() < end:
+                seen.update(front.states())
+                time.sleep(0.02)
+        finally:
+            slow.send_signal(signal.SIGCONT)
+        self.assertEqual(seen, {"UP"})
+
+
+class ExplanationTests(SynchronousTestCase):
+    """
+    What a capture says of a request that failed.
+    """
+
+    def stream(self, port: int, server: int, *segments: Segment) -> Stream:
+        """
+        A connection.
+        """
+        stream = Stream(port, server)
+        stream.segments += segments
+        return stream
+
+    def test_crossed(self) -> None:
+        """
+        The connection behind the balancer on which the request was sent after the
+        server's FIN is shown, and the others are not.
+        """
+        syn, fin = ("syn",), ("fin",)
+        before = self.stream(
+            *(5000, 80),
+            Segment(1.0, True, 0, syn),
+            Segment(2.0, True, 90, ()),
+            Segment(2.004, False, 0, fin),
+        )
+        behind = self.stream(
+            *(6000, 8080),
+            Segment(1.0, True, 0, syn),
+            Segment(2.001, False, 0, fin),
+            Segment(2.0015, True, 90, ()),
+        )
+        answered = self.stream(
+            *(6001, 8080),
+            Segment(2.0, True, 90, ()),
+            Segment(2.001, False, 200, ()),
+            Segment(2.002, False, 0, fin),
+        )
+        failure = Failure("GET no answer", 2.0045, 0.005, 5000)
+        lines = explanation(failure, [before, behind, answered], {80: {8080}})
+        self.assertEqual(
+            lines.splitlines(),
+            [
+                "GET no answer, at 2.005, 0.005 s;"
+                " a request without an answer 0.500 ms after the FIN",
+                " -1000.000 ms   5000-80 -> SYN",
+                " -1000.000 ms   6000-8080 -> SYN",
+                "     0.000 ms   5000-80 -> 90 bytes",
+                "     1.000 ms   6000-8080 <- FIN",
+                "     1.500 ms   6000-8080 -> 90 bytes",
+                "     4.000 ms   5000-80 <- FIN",
+            ],
+        )
+
+    def test_unknown(self) -> None:
+        """
+        A connection that was not captured is said to be so.
+        """
+        failure = Failure("GET no answer", 2.0, 0.5, 5000)
+        self.assertEqual(
+            explanation(failure, [], {80: {8080}}),
+            "GET no answer, at 2.000, 0.500 s: not in the capture",
+        )
+
+
+class KeptTests(SynchronousTestCase):
+    """
+    The rows of several runs.
+    """
+
+    def row(self, front: str, answers: int) -> Row:
+        """
+        A row.
+        """
+        counts = {"GET": answers}, {}, {"POST no answer": 1}
+        names = front, "SIGTERM", "term"
+        return Row(*names, *counts, 1.0, {"0": 2}, [1.0, 2.0], {}, [0.5], ["why"])
+
+    def test_kept(self) -> None:
+        """
+        A row replaces the one of an earlier run, and the order is the table's.
+        """
+        path = Path(mkdtemp()) / "rows.json"
+        first, second = self.row("nginx", 1), self.row("haproxy", 2)
+        self.assertEqual(kept(path, [first]), [first])
+        self.assertEqual(kept(path, [second]), [second, first])
+        again = self.row("nginx", 3)
+        self.assertEqual(kept(path, [again]), [second, again])
+        self.assertEqual(kept(path, []), [second, again])
+        self.assertEqual(kept(None, [first]), [first])

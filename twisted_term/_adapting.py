@@ -31,6 +31,9 @@ def adapted(interface: Any, what: Any) -> Any:
     """
     The same as C{interface(what, None)}, but quicker where there is no adapter.
     """
+    adapt = _lookup(providedBy(what), interface)
+    if adapt is not None:
+        return adapt(what)
     return interface(what, None) if mayAdapt(interface, what) else None
 
 

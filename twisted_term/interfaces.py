@@ -277,7 +277,8 @@ class IConversation(IDrainable, IApplicationKnowledge):
         before the end was asked for?  FIN waits while it does, and what is
         written is sent.  Holds are counted elsewhere.
 
-        This is asked when the end begins, when a producer unregisters, when a hold is
+        This is asked when an end begins, before it takes effect and, if something is
+        in flight, again afterwards; when a producer unregisters, when a hold is
         released, when reading is resumed, and, after the peer's FIN, each second.
 
         @param transport: the L{ITerminableTransport}: its C{peerDone} says

@@ -14,6 +14,7 @@ Limit = Union[float, int, None]
 _WORDS = {
     "linger": ("off", "on", "always"),
     "peerFin": ("ask", "half-closed", "gone"),
+    "goodbye": ("going-away", "restart"),
 }
 
 #: Thirty years, and an exabyte: a larger limit would be no limit.
@@ -75,6 +76,10 @@ class TerminationPolicy:
         still reads, as far as we know.  C{"gone"}: the peer has gone: what is in
         flight is stopped, and the connection ends, as in bare Twisted.  An
         C{IHalfCloseableProtocol} is told in any case, and decides.
+    @ivar goodbye: what a drain tells a peer whose protocol has words for it.
+        C{"going-away"}: the server ends.  C{"restart"}: it will be there again
+        soon.  For WebSocket these are the codes 1001 and 1012 (RFC 6455, 7.4.1,
+        and IANA's registry of close codes).
 
     @raise ValueError: for a value out of range.
     @raise TypeError: for a value that is no number.
@@ -90,6 +95,7 @@ class TerminationPolicy:
     handshakeTimeout: Optional[float] = 60.0
     linger: str = "always"
     peerFin: str = "ask"
+    goodbye: str = "going-away"
 
     def __post_init__(self) -> None:
         for name in limitOptions:

@@ -51,11 +51,12 @@ from .restarts import COUNT, WAYS, Setting
 #: What C{--short} stands for.
 _SHORT = {
     "fronts": ["haproxy", "nginx", "none"],
-    "delay": 1.0,
     "pause": 0.5,
     "jobs": 2,
 }
 _PAGE = Path(__file__).parents[2] / "docs" / "deploy" / "rolling.rst"
+#: Time lines of each client and reason in a row.
+_SHOWN = 5
 KINDS = ("service", "string", "term", "bare")
 
 
@@ -66,7 +67,9 @@ class Row:
 
     @ivar stops: seconds that each restart took.
     @ivar complaints: the exceptions of tracebacks in the logs.
-    @ivar crossed: see L{Capture.crossed}; C{None} without a capture.
+    @ivar crossed: see L{Capture.crossed}; none without a capture, and if nothing
+        has failed.
+    @ivar explained: see L{Capture.explained}.
     """
 
     front: str
@@ -79,7 +82,15 @@ class Row:
     exits: dict[str, int]
     stops: list[float]
     complaints: dict[str, int]
-    crossed: Optional[list[float]]
+    crossed: list[float]
+    explained: list[str]
+
+    @property
+    def names(self) -> tuple[str, str, str]:
+        """
+        What it is a row of.
+        """
+        return self.front, self.way, self.kind
 
     def cells(self) -> list[str]:
         """
@@ -87,8 +98,6 @@ class Row:
         """
         failed = [f"{count} {name}" for name, count in sorted(self.failed.items())]
         failed += [f"logged {count}x {text}" for text, count in self.complaints.items()]
-        if self.crossed is not None:
-            failed.append(f"crossed the FIN, ms after it: {self.crossed}")
         return [
             self.front,
             self.way,
@@ -141,7 +150,8 @@ def perform(
             raise SkipTest("without a balancer they need one address")
         processes.start()
         before = FRONTS[front](owner, folder, pem, processes.addresses)
-        capture = Capture(owner, folder, processes.addresses) if captures else None
+        places = before.address, processes.addresses
+        capture = Capture(owner, folder, *places) if captures else None
         load = Load(clients, before.address, before.reusing)
         load.start()
         time.sleep(pause)
@@ -157,7 +167,8 @@ def perform(
         return Row(
             *(front, way, kind, load.answers, load.told, load.failed, load.longest),
             *(exits, took, processes.complaints()),
-            capture.crossed() if capture else None,
+            capture.crossed() if capture and load.failures else [],
+            capture.explained(load.failures, _SHOWN) if capture else [],
         )
     finally:
         owner.doCleanups()
@@ -203,6 +214,23 @@ _FORMS: dict[str, Callable[[list[Row]], str]] = {
     "rst": _rst,
     "json": lambda rows: json.dumps([vars(row) for row in rows]),
 }
+
+
+def kept(path: Optional[Path], rows: list[Row]) -> list[Row]:
+    """
+    Add rows to those of earlier runs, in the place of those that they were made for.
+
+    @param path: the file of all of them; C{None} if there is none.
+    @return: all, in the order of the table.
+    """
+    if path is None:
+        return rows
+    old = json.loads(path.read_text()) if path.exists() else []
+    every = {row.names: row for row in [*(Row(**one) for one in old), *rows]}
+    order = list(product(FRONTS, WAYS, KINDS))
+    found = sorted(every.values(), key=lambda row: order.index(row.names))
+    path.write_text(_FORMS["json"](found))
+    return found
 
 
 def write(table: str) -> None:
@@ -258,8 +286,9 @@ def main() -> None:
     parser.add_argument(
         "--capture",
         action="store_true",
-        help="with tshark, which needs root; for --clients GET/POST",
+        help="with tshark, which needs root: a time line of what fails",
     )
+    parser.add_argument("--keep", type=Path, help="add to what is in this file")
     parser.add_argument("--write", action="store_true", help=f"write {_PAGE.name}")
     options = parser.parse_args()
     if options.short:
@@ -267,16 +296,25 @@ def main() -> None:
         options = parser.parse_args()
     # So that what has been started ends too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
-    rows = []
+    rows = kept(options.keep, [])
+    broken = 0
     for names, done in performed(options):
         try:
-            rows.append(done.result())
-            print(*rows[-1].cells(), sep=" | ", file=sys.stderr, flush=True)
+            row = done.result()
+            rows = kept(options.keep, [*rows, row])
+            print(*row.cells(), sep=" | ", file=sys.stderr, flush=True)
+            print(*row.explained, sep="\n", file=sys.stderr, flush=True)
         except SkipTest as reason:
             print(*names, f"skipped: {reason}", sep=" | ", file=sys.stderr, flush=True)
+        except Exception as error:
+            # The other rows took long, too.
+            broken += 1
+            print(*names, f"broken: {error!r}", sep=" | ", file=sys.stderr, flush=True)
     print(_FORMS[options.form](rows))
     if options.write:
         write(_rst(rows))
+    if broken:
+        sys.exit(f"{broken} rows are missing")
 
 
 if __name__ == "__main__":

@@ -21,14 +21,20 @@ _HAPROXY = """
 global
  maxconn 500
  stats socket {folder}/stats
+ log stdout format timed daemon
 defaults
  mode http
+ log global
+ option log-health-checks
+ option httplog
+ option dontlog-normal
  timeout connect 2s
  timeout client 30s
  timeout server 30s
  option redispatch
  option httpchk GET /ready
- timeout check 5s
+ timeout check 1s
+{reuse}
 {check}
 frontend plain
  bind 127.0.0.1:{plain}
@@ -41,7 +47,7 @@ backend plain
 {plainServers}
 backend tls
  balance roundrobin
- default-server ssl verify none alpn h2 check-alpn http/1.1
+ default-server ssl verify none alpn h2 no-check-ssl
 {tlsServers}
 """
 _NGINX = """
@@ -129,7 +135,7 @@ class Front:
         process = subprocess.Popen(
             [command, *self.options(folder, configuration)],
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
+            stdout=(folder / f"{self.program}.out").open("w"),
             stderr=(folder / f"{self.program}.log").open("w"),
         )
         owner.addCleanup(process.wait)
@@ -162,10 +168,13 @@ class Front:
 
 class HAProxy(Front):
     """
-    HAProxy, which asks C{/ready}; HTTP/2 to the processes, over TLS.
+    HAProxy, which asks C{/ready}; HTTP/2 to the processes, over TLS.  It asks the
+    plain port in both cases: a check has no longer than C{inter} to connect and for
+    the TLS handshake, and a process that is slow for once would be DOWN.
     """
 
     package = program = "haproxy"
+    reuse = ""
 
     def settle(self) -> None:
         deadline = time.monotonic() + 20
@@ -175,9 +184,12 @@ class HAProxy(Front):
                 raise RuntimeError(f"haproxy: {states}")
             time.sleep(0.05)
             with contextlib.suppress(OSError):  # it starts
-                states = self._states()
+                states = self.states()
 
-    def _states(self) -> list[str]:
+    def states(self) -> list[str]:
+        """
+        What it takes each port of each process for.
+        """
         with socket.socket(socket.AF_UNIX) as client:
             client.settimeout(5)
             client.connect(str(self._folder / "stats"))
@@ -192,17 +204,30 @@ class HAProxy(Front):
         self, folder: Path, certificate: Path, servers: list[Address]
     ) -> str:
         plain = [f" server s{i} 127.0.0.1:{s.plain}" for i, s in enumerate(servers)]
-        tls = [f" server s{i} 127.0.0.1:{s.tls}" for i, s in enumerate(servers)]
+        tls = [
+            f" server s{i} 127.0.0.1:{s.tls} port {s.plain}"
+            for i, s in enumerate(servers)
+        ]
         # Where all share one address, the answer would be that of any of them.
         check = " default-server check inter 200ms fall 2 rise 1"
         return _HAPROXY.format(
             folder=folder,
+            reuse=self.reuse,
             check=check if len(servers) > 1 else "",
             **self.address._asdict(),
             certificate=certificate,
             plainServers="\n".join(plain),
             tlsServers="\n".join(tls),
         )
+
+
+class HAProxyClosing(HAProxy):
+    """
+    HAProxy with a connection for each request of HTTP/1.1, and of HTTP/2 for each of
+    its clients.
+    """
+
+    reuse = " option http-server-close\n http-reuse never"
 
 
 class Nginx(Front):
@@ -245,6 +270,7 @@ class NginxClosing(Nginx):
 
 FRONTS: dict[str, Any] = {
     "haproxy": HAProxy,
+    "haproxy, no keepalive": HAProxyClosing,
     "nginx": Nginx,
     "nginx, no keepalive": NginxClosing,
     "none": Direct,

@@ -4,6 +4,7 @@ The load: clients that ask again and again, and count what they get.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.client
 import os
@@ -12,7 +13,7 @@ import socket
 import threading
 import time
 from collections import Counter
-from typing import Any, Callable, Optional
+from typing import Any, Callable, NamedTuple, Optional
 
 from .restarts import Address
 
@@ -21,6 +22,22 @@ _SECONDS = 40.0
 BIG = os.urandom(2_000_000)
 _SMALL = b"x" * 200
 _UPLOAD = os.urandom(1_000_000)
+
+
+class Failure(NamedTuple):
+    """
+    A request without its answer.
+
+    @ivar name: the client's name and the reason.
+    @ivar at: when it failed, as C{time.time} has it.
+    @ivar seconds: how long it took.
+    @ivar port: the client's, if that is known.
+    """
+
+    name: str
+    at: float
+    seconds: float
+    port: Optional[int]
 
 
 class Unexpected(Exception):
@@ -55,10 +72,12 @@ class Client:
     Asks, over one connection if it may.
 
     @ivar name: of the row that it is counted in.
+    @ivar port: its own, of the connection that it has had last.
     @cvar pause: seconds between two requests.
     """
 
     pause = 0.005
+    port: Optional[int] = None
 
     def __init__(self, name: str, address: Address, reusing: bool) -> None:
         self.name = name
@@ -105,6 +124,8 @@ class Requests(Client):
             self._connection = http.client.HTTPConnection(
                 "127.0.0.1", self._address.plain, timeout=_SECONDS
             )
+            self._connection.connect()
+            self.port = self._connection.sock.getsockname()[1]
         headers = {} if self._reusing else {"Connection": "close"}
         self._connection.request(*self._request, headers=headers)
         response = self._connection.getresponse()
@@ -138,6 +159,9 @@ class HTTP2(Client):
             self._client = httpx.Client(http1=False, http2=True, verify=False)
         url = f"https://127.0.0.1:{self._address.tls}/small"
         answer = self._client.get(url, timeout=_SECONDS)
+        with contextlib.suppress(OSError):  # it is closed, behind a GOAWAY
+            stream = answer.extensions["network_stream"]
+            self.port = stream.get_extra_info("client_addr")[1]
         if answer.status_code != 200:
             raise Unexpected(str(answer.status_code))
         if answer.http_version != "HTTP/2" or answer.content != b"small":
@@ -173,6 +197,7 @@ class WebSocket(Client):
         self._socket = socket.create_connection(
             ("127.0.0.1", self._address.plain), _SECONDS
         )
+        self.port = self._socket.getsockname()[1]
         self._codec = WSConnection(ConnectionType.CLIENT)
         self._send(Request(host="localhost", target="/echo"))
         answer = self._receive()
@@ -246,14 +271,14 @@ class Load:
 
     @ivar answers: by the client's name.
     @ivar told: what is no failure and no answer.
-    @ivar failed: by the client's name and the reason.
+    @ivar failures: those that failed.
     @ivar longest: seconds that a request took.
     """
 
     def __init__(self, names: list[str], address: Address, reusing: bool) -> None:
         self.answers: Counter[str] = Counter()
         self.told: Counter[str] = Counter()
-        self.failed: Counter[str] = Counter()
+        self.failures: list[Failure] = []
         self.longest = 0.0
         self._stop = threading.Event()
         clients = [
@@ -282,13 +307,22 @@ class Load:
         for thread in self._threads:
             thread.join(2 * _SECONDS)
 
+    @property
+    def failed(self) -> Counter[str]:
+        """
+        How many, by the client's name and the reason.
+        """
+        return Counter(failure.name for failure in self.failures)
+
     def _run(self, client: Client) -> None:
         while not self._stop.is_set():
             begin = time.monotonic()
             try:
                 told = client.ask()
             except Exception as error:
-                self.failed[f"{client.name} {reason(error)}"] += 1
+                name = f"{client.name} {reason(error)}"
+                took = time.monotonic() - begin
+                self.failures.append(Failure(name, time.time(), took, client.port))
                 client.close()
             else:
                 if told is None:

@@ -101,6 +101,7 @@ class Terminated:
     has ended.
 
     @ivar addresses: for the balancer, one for each server that it is to know.
+    @ivar running: what C{send_signal} is called on, or the names of units.
     """
 
     def __init__(self, owner: Any, setting: Setting) -> None:
@@ -110,7 +111,7 @@ class Terminated:
         self.setting = setting
         self.owner = owner
         self.addresses = self._addresses()
-        self._running: list[Any] = []
+        self.running: list[Any] = []
 
     def _addresses(self) -> list[Address]:
         return [freePorts() for _ in range(COUNT)]
@@ -139,7 +140,7 @@ class Terminated:
         Start all, and wait until they serve.
         """
         for index in range(COUNT):
-            self._running.append(self._start(index))
+            self.running.append(self._start(index))
 
     def restart(self, index: int) -> str:
         """
@@ -147,8 +148,8 @@ class Terminated:
 
         @return: the exit status; negative for the number of a signal.
         """
-        status = self._end(self._running[index])
-        self._running[index] = self._start(index)
+        status = self._end(self.running[index])
+        self.running[index] = self._start(index)
         return str(status)
 
     def complaints(self) -> Counter[str]:
@@ -386,7 +387,7 @@ class Activated(SharedDescriptor):
         C{systemctl restart}.
         """
         before = self._begun(index)
-        self._systemd.control("restart", self._running[index])
+        self._systemd.control("restart", self.running[index])
         self._serves(index, before)
         return self._status(index).read_text().strip()
 

@@ -20,6 +20,7 @@ from typing import Any, Optional
 
 from twisted.python.components import registerAdapter
 
+from .._adapting import adapted
 from ..interfaces import IConversation
 from .conversation import SILENT, Conversation, clockOf, standing, together
 
@@ -107,7 +108,16 @@ class HTTP1(Conversation):
         See L{IConversation.drain}.
         """
         channel = self.protocol
-        if not channel.requests:
+        closing = channel.checkPersistence
+
+        def arrived(request: Any, version: bytes) -> Any:
+            self._mayUpgrade(transport, request)
+            return closing(request, version)
+
+        channel.checkPersistence = arrived
+        if channel.requests:
+            self._mayUpgrade(transport, channel.requests[0])
+        else:
             # A client that has just had an answer may be sending its next request.
             # That one is answered too, with Connection: close.
             together(clockOf(transport), _IDLE, partial(self._endIdle, transport))
@@ -122,6 +132,22 @@ class HTTP1(Conversation):
             # the client may send another request.
             again = request.notifyFinish()
             again.addCallbacks(lambda done: transport.drain(), lambda lost: None)
+
+    def _mayUpgrade(self, transport: Any, request: Any) -> None:
+        """
+        If another protocol takes the connection over, its drain begins.
+        """
+        if request.requestHeaders.hasHeader(b"upgrade"):
+            look = partial(self._lookUpgraded, transport, request)
+            together(clockOf(transport), _IDLE, look)
+
+    def _lookUpgraded(self, transport: Any, request: Any) -> None:
+        if transport.protocol is None:
+            return  # it has ended
+        if not isinstance(_ofChannel(self.protocol), HTTP1):
+            transport.drain()
+        elif request in self.protocol.requests:
+            self._mayUpgrade(transport, request)
 
     def _endIdle(self, transport: Any) -> None:
         if transport.protocol is not None and not self.protocol.requests:
@@ -206,7 +232,7 @@ def _ofGeneric(protocol: Any) -> Any:
     # HTTP/1.1, or HTTP/2 once TLS has negotiated that.
     if protocol._negotiatedProtocol is None:
         return Undecided(protocol)
-    return IConversation(protocol._channel, None)
+    return adapted(IConversation, protocol._channel)
 
 
 def register(http: ModuleType) -> None:

@@ -4,19 +4,24 @@ HTTP/2: C{twisted.web}.
 Private attributes of C{H2Connection} that are read, and why:
 C{_streamCleanupCallbacks}, because no public attribute says when the last frame of a
 stream has been written.
+
+Replaced on the class C{H2Connection}: C{connectionMade}.  It does what it did, and, on
+a connection of ours alone, replaces what the h2 library calls for a GOAWAY, in the
+private C{_frame_dispatch_table} of its connection: see L{Parting}.
 """
 
 from __future__ import annotations
 
 import os
 import struct
+from functools import partial
 from types import ModuleType
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 from twisted.python.components import registerAdapter
 
-from ..interfaces import IConversation
-from .conversation import Conversation, standing
+from ..interfaces import IConversation, ITerminableTransport
+from .conversation import Conversation, clockOf, standing, together
 
 # GOAWAY (RFC 9113, 6.8): nine bytes of frame header, the last stream and an
 # error code, NO_ERROR.
@@ -31,17 +36,18 @@ _PING = struct.Struct(">BHBBI8s")
 _PATIENCE = 10.0
 #: A drain waits this many seconds for the first stream.
 _FIRST = 0.2
+#: A connection is kept for this many seconds behind the first GOAWAY.
+_ROUND_TRIP = 0.1
 
 
 class HTTP2(Conversation):
     """
     In flight are streams.
 
-    The peer's FIN may be a half-close, and PING finds out whether the peer still
-    reads.
+    The peer's FIN may be a half-close, and PING tells.
 
-    In a drain, GOAWAY says that no more streams are served.  It is sent as soon as
-    no stream is open, or after half of the time that the drain has.  Streams that are
+    In a drain, GOAWAY says that no more streams are served, as soon as
+    none is open, or after half of the time that the drain has; those that are
     open, or on their way, are served, and then the connection ends.
     """
 
@@ -81,11 +87,11 @@ class HTTP2(Conversation):
                 _goAway(transport, _ANY_STREAM)
 
         def idle() -> None:
-            # A client that has just connected is about to send a request.
+            # Who has just connected is about to ask.
             if self.protocol.conn.highest_inbound_stream_id:
                 tell()
             else:
-                calls.append(later(_FIRST, self._whenIdle, tell))
+                calls.append(later(_FIRST, whenIdle, self.protocol, tell))
 
         def cancel(report: Any = None) -> None:
             for call in calls:
@@ -94,36 +100,72 @@ class HTTP2(Conversation):
 
         calls = [later(_PATIENCE if seconds is None else seconds / 2, tell)]
         transport.whenTerminated().addCallback(cancel)
-        self._whenIdle(idle)
+        whenIdle(self.protocol, idle)
 
     def drain(self, transport: Any) -> None:
         """
         See L{IConversation.drain}.
         """
 
-        def end() -> None:
-            _goAway(transport, self.protocol.conn.highest_inbound_stream_id)
-            transport.loseConnection()
-
-        self._whenIdle(end)
-
-    def _whenIdle(self, what: Any) -> None:
-        """
-        Call C{what} when no stream is open.
-        """
         connection = self.protocol
 
-        def finished(stream: Any = None) -> Any:
-            if connection.streams:
-                # One of the streams that are still open.  Some of them may have been
-                # opened meanwhile.
-                left = next(iter(connection._streamCleanupCallbacks.values()))
-                left.addCallback(finished)
-            else:
-                what()
-            return stream
+        def end() -> None:
+            if transport.protocol is not None:  # else it has ended
+                _goAway(transport, connection.conn.highest_inbound_stream_id)
+                transport.loseConnection()
 
-        finished()
+        # "At least one round-trip time" behind the first GOAWAY (RFC 9113, 6.8): what
+        # the client has sent before it has read that one is served.
+        together(clockOf(transport), _ROUND_TRIP, partial(whenIdle, connection, end))
+
+
+class Parting:
+    """
+    The client's GOAWAY lets streams that exist come to their end (RFC 9113, 6.8).
+    The h2 library takes a connection that has received one for closed, and can send
+    nothing more; Twisted then drops all streams.  So neither is told before the last
+    stream has ended, and then the connection ends.
+    """
+
+    def __init__(self, connection: Any, kind: type) -> None:
+        """
+        @param connection: the C{H2Connection} of Twisted's.
+        @param kind: the class of GOAWAY frames.
+        """
+        self._connection = connection
+        table = connection.conn._frame_dispatch_table
+        self._receive = table[kind]
+        table[kind] = self.received
+
+    def received(self, frame: Any) -> Any:
+        """
+        A GOAWAY has come.
+        """
+        if frame.error_code or not self._connection.conn.open_inbound_streams:
+            return self._receive(frame)
+        # Twisted has not been told yet of what came together with it.
+        self._connection.callLater(0, whenIdle, self._connection, self._end)
+        return [], []
+
+    def _end(self) -> None:
+        self._connection.transport.loseConnection()
+
+
+def whenIdle(connection: Any, what: Callable[[], object]) -> None:
+    """
+    Call C{what} when a C{H2Connection} has no open stream.
+    """
+
+    def finished(stream: Any = None) -> Any:
+        if connection.streams:
+            # Of the streams that are still open; some were opened meanwhile.
+            left = next(iter(connection._streamCleanupCallbacks.values()))
+            left.addCallback(finished)
+        else:
+            what()
+        return stream
+
+    finished()
 
 
 def _goAway(transport: Any, last: int) -> None:
@@ -133,10 +175,20 @@ def _goAway(transport: Any, last: int) -> None:
 
 def register(http2: ModuleType) -> None:
     """
-    Register the adapters for the protocols of C{twisted.web._http2}.
+    Know C{twisted.web._http2}.
     """
     standing.append(http2.H2Connection)
     registerAdapter(HTTP2, http2.H2Connection, IConversation)
+    from hyperframe.frame import GoAwayFrame  # h2, which is loaded, needs it
+
+    made = http2.H2Connection.connectionMade
+
+    def connectionMade(connection: Any) -> None:
+        if ITerminableTransport.providedBy(connection.transport):
+            Parting(connection, GoAwayFrame)
+        made(connection)
+
+    http2.H2Connection.connectionMade = connectionMade
 
 
 __all__ = ["HTTP2", "register"]

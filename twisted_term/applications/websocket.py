@@ -18,6 +18,10 @@ from twisted.python.components import registerAdapter
 from ..interfaces import IConversation
 from .conversation import Conversation, clockOf
 
+#: Why a drain closes: "a server going down" (RFC 6455, 7.4.1), and "service
+#: restart" (IANA's registry of close codes).
+_CODES = {"going-away": 1001, "restart": 1012}
+
 
 class WebSocket(Conversation):
     """
@@ -27,12 +31,9 @@ class WebSocket(Conversation):
     has gone.  A drain sends a Close frame, and ends the connection when the peer's
     Close frame has come.
 
-    @cvar code: why we close: 1001, "a server going down" (RFC 6455, 7.4.1).  1012
-        is "service restart"; some clients connect again only after that one.
     @cvar patience: the seconds for which the peer's Close frame is awaited.
     """
 
-    code = 1001
     patience = 5.0
 
     def peerFin(self, transport: Any) -> bool:
@@ -58,12 +59,12 @@ class WebSocket(Conversation):
         transport.whenTerminated().addCallback(
             lambda report: late.active() and late.cancel()
         )
-        self._sendClose()
+        self._sendClose(_CODES[transport.policy.goodbye])
 
     def _isOpen(self) -> bool:
         raise NotImplementedError
 
-    def _sendClose(self) -> None:
+    def _sendClose(self, code: int) -> None:
         raise NotImplementedError
 
 
@@ -75,7 +76,7 @@ class Autobahn(WebSocket):
     def _isOpen(self) -> bool:
         return bool(self.protocol.state == self.protocol.STATE_OPEN)
 
-    def _sendClose(self) -> None:
+    def _sendClose(self, code: int) -> None:
         protocol = self.protocol
         close = protocol._closeConnection
         protocol._closeConnection = lambda abort=False: close(
@@ -84,7 +85,7 @@ class Autobahn(WebSocket):
         # Autobahn itself waits one second for the peer, and then resets.
         protocol.closeHandshakeTimeout = 0
         # sendClose() accepts only the codes that are meant for applications.
-        protocol.sendCloseFrame(code=self.code)
+        protocol.sendCloseFrame(code=code)
 
 
 class Twisted(WebSocket):
@@ -95,10 +96,10 @@ class Twisted(WebSocket):
     def _isOpen(self) -> bool:
         return self.protocol._wsconn.state.name == "OPEN"
 
-    def _sendClose(self) -> None:
+    def _sendClose(self, code: int) -> None:
         connection = self.protocol._wsconn
         send = connection.send
-        self.protocol.transport.write(send(self._close(self.code)))
+        self.protocol.transport.write(send(self._close(code)))
 
         def late(event: Any) -> Any:
             # The application does not know that we have sent a Close frame, and may

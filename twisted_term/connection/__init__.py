@@ -51,6 +51,15 @@ when Twisted reads FIN, writes FIN or loses the connection, it tells the gate, o
 calls the methods that we have put in the place of its own on that one transport.
 L{twisted_term.connection.replaced} lists all of it, with the reasons.
 
+B{Where to look.}  The peer's FIN comes to the gate (to C{beneath/descriptor.py}, if
+another protocol is in between), goes to C{Connection.peerFin} in C{shell.py}, and what
+it means is in C{machine.py}.  What is different over TLS is in C{beneath/tls.py}.
+Twisted's own objects are changed by C{replaced.py}.  A new optional interface of
+transports needs nothing, because the stand-in passes it on; a new one by which
+protocols receive belongs in C{receiving.py}.  C{verdict.py} says how a connection has
+ended, C{ending.py} keeps account and makes the report, and C{draining.py} is what a
+drain does to one connection.
+
 B{What bounds it.}  An open connection has no timer.  When the machine leaves
 C{OPEN}, an L{Ending<twisted_term.connection.ending.Ending>} is made.  It knows
 who began, and it writes the report.  Most ends are over within milliseconds.

@@ -86,7 +86,6 @@ class Bounds:
         connection = self._connection
         self._steady = self._progress = self._settled = self._now()
         self._looked = connection.clock.seconds()
-        self._probePause = _PROBE
         self._probeAt = self._steady + _PROBE
         self._pause = _FIRST_ACK if soon else FIRST
         self._wait(min(self._pause, connection.policy.shortest / _LOOKS))
@@ -162,7 +161,7 @@ class Bounds:
             acknowledged, owed = queue.acknowledged, queue.unacknowledged > 0
         else:  # only our own buffer can be seen
             unsent = self._connection.unsent()
-            acknowledged, owed = -unsent, unsent > 0
+            acknowledged, owed = unsent, unsent > 0
         # When no byte was owed, only our FIN has changed the number.
         changed = owed != self._owed or (owed and acknowledged != self._acknowledged)
         if changed and self._owed is not None:

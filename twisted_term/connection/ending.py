@@ -7,10 +7,12 @@ An open connection has none of it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 from typing import Any, Optional
 
 from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from .bounds import SOON, Bounds
@@ -18,6 +20,8 @@ from .hook import Hook
 from .machine import Input, Node, Ours, State
 from .report import Initiator, Outcome, Termination
 from .sweep import Sweep, sweepOf
+
+_log = Logger()
 
 _OUTCOMES = {
     Input.CLOSE: Outcome.CLOSED,
@@ -139,6 +143,36 @@ class Ending:
             written = self._connection.written(before)
             self._afterFin = (
                 None if written is None else max(0, written - self._written)
+            )
+
+    # Writes that come too late.
+
+    def write(self, data: bytes) -> None:
+        """
+        Drop C{data}, and count the call.
+
+        @raise TypeError: if C{data} is not bytes.
+        """
+        self.writeSequence([data])
+
+    def writeSequence(self, iovec: Iterable[bytes]) -> None:
+        """
+        Drop the pieces, and count the call.
+
+        @raise TypeError: if a piece is not bytes.
+        """
+        chunks = list(iovec)
+        for data in chunks:
+            if not isinstance(data, bytes):
+                raise TypeError("Data must be bytes")
+        if not any(chunks) or self.report is not None:
+            return
+        self.writesDropped += 1
+        if self.writesDropped == 1:
+            _log.warn(
+                "a write after the end of {transport} was asked for is dropped;"
+                " further ones are counted only",
+                transport=self._connection.transport,
             )
 
     # The deadline of terminate().

@@ -187,6 +187,7 @@ class Output(Enum):
 Step = tuple[Node, tuple[Output, ...]]
 
 _NODES = {(node.ours, node.peerDone, node.closing): node for node in Node if node.ours}
+# With both FINs out nothing is left to say, whether the application has closed or not.
 _NODES[Ours.SENT, True, False] = Node.LAST_ACK
 
 #: Each of these asks for the end of our stream.

@@ -15,9 +15,10 @@ from twisted.logger import Logger
 
 from ..applications import SILENT
 from . import machine
-from .gate import Discarding, Noting
 from .machine import Input, Node, Output, Step
+from .receiving import Discarding, Noting
 from .report import Outcome
+from .verdict import askKernel, settled
 
 _log = Logger()
 
@@ -34,7 +35,7 @@ def askClose(connection: Any) -> None:
     assert ending is not None and ending.hook is not None
     # The kernel is asked now, because an application that takes the socket may
     # also close it.
-    ending.known = connection.askKernel()
+    ending.known = askKernel(connection)
     ending.hook.beforeClose(connection.transport, partial(mayClose, connection))
     if connection.node.leaving:
         ending.begin()
@@ -116,7 +117,7 @@ def linger(connection: Any) -> None:
 
 def awaitAck(connection: Any) -> None:
     assert connection.ending is not None
-    if connection.settled():
+    if settled(connection):
         connection.input(Input.ACKNOWLEDGED)
         return
     queue = connection.queue()

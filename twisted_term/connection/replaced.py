@@ -20,10 +20,12 @@ another time is named:
         tunnels for example, are not.
       - C{loseConnection}, under the same condition: if that other protocol asks
         for the end, the connection lingers, too.
-      - C{doRead} while L{twisted_term.connection.beneath.discard} discards.
+      - C{doRead} while L{twisted_term.connection.beneath.discard} discards; and
+        on uvloop, see L{twisted_term.connection.beneath.lasting}.
       - C{startWriting} and C{doWrite}, before the end of a connection that is
         closed without waiting for anything, for Twisted may be about to call
-        them.
+        them; and C{doWrite} once FIN is out that was written without waiting for
+        the reactor.  These stay, for the call may come after the end.
       - C{_shouldShutdown}, before the end of a connection whose socket the
         application has taken: Twisted shuts both directions down before it
         closes, for every process that has the socket.  It is also replaced where
@@ -49,6 +51,9 @@ Private attributes that are read:
     C{_aggregator._buffer} of L{twisted.protocols.tls}: Twisted has no public
     way to ask how many written bytes have not reached the kernel, and a report
     that calls bytes delivered which never left the process would be wrong.
+  - C{_writeDisconnected} of the same: whether FIN is out.
+  - C{_asyncioEventloop} of L{twisted.internet.asyncioreactor}: uvloop's has a fault
+    that others have not.
 """
 
 from __future__ import annotations
@@ -121,11 +126,25 @@ def restore(owner: Any, names: Iterable[str]) -> None:
             pass
 
 
+def eventLoop(reactor: Any) -> Any:
+    """
+    The asyncio loop that a reactor stands on; C{None} for all others.
+    """
+    return getattr(reactor, "_asyncioEventloop", None)
+
+
 def leaveOpen(transport: Any) -> None:
     """
     Make a Twisted transport close its descriptor without a C{shutdown}.
     """
     transport._shouldShutdown = False
+
+
+def finIsOut(transport: Any) -> bool:
+    """
+    Has a Twisted transport sent FIN?
+    """
+    return getattr(transport, "_writeDisconnected", False)
 
 
 def unsentBytes(transport: Any) -> int:
@@ -150,6 +169,8 @@ def unencryptedBytes(tls: Any) -> int:
 
 __all__ = [
     "Replaced",
+    "eventLoop",
+    "finIsOut",
     "leaveOpen",
     "put",
     "replace",

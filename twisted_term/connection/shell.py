@@ -5,7 +5,6 @@ the outputs (L{twisted_term.connection.outputs}) need.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, Callable, Optional
 
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
@@ -20,13 +19,15 @@ from .._waiters import Waiters
 from ..applications import conversationOf, nobodyKnows, stands
 from ..interfaces import ITerminationListener
 from ..policy import TerminationPolicy
+from . import draining, verdict
 from .beneath import ground, overTLS
 from .beneath.kernel import SendQueue
 from .ending import Ending
-from .gate import Gate, Intercepted, isGate, moveIn, takePlace
+from .gate import Gate, isGate
 from .hook import hookOf
 from .machine import Input, Node
 from .outputs import ASKED, QUIET, UNASKED, stopProducer
+from .placing import Intercepted, moveIn, takePlace
 from .report import Initiator, Outcome, Termination, logEnd
 
 _log = Logger()
@@ -124,9 +125,7 @@ class Connection:
         below = self.beneath
         below = self.beneath = overTLS(below, getattr(wrapped, "protocol", None))
         below.attach(self)
-        watch = getattr(below, "watchHandshake", None)
-        if watch is not None:
-            watch()
+        below.watchHandshake()
 
     @property
     def protocol(self) -> Any:
@@ -173,12 +172,14 @@ class Connection:
                 return
             ending = self.ending = Ending(self, event)
             quiet = self._begins(ending)
+            if self.node is not before:  # by who was asked
+                return
         steps = QUIET if quiet else UNASKED if ending.hook is None else ASKED
         after, noted, seals, outputs = steps[before][event]
         if after is not before:
             if after.ended:
                 if ending.known is None:
-                    ending.known = self.askKernel()  # before the socket is gone
+                    ending.known = verdict.askKernel(self)  # before the socket is gone
                 if ending.checking is not None:
                     self._stopChecking()
             self.node = after
@@ -201,14 +202,13 @@ class Connection:
         """
         An end begins.
 
-        @return: C{True} if no conversation and no hook has to be asked about it,
-            and no work is in flight.
+        @return: C{True} if the application has no hook, and no work is in flight.
         """
         gate = self.gate
         if nobodyKnows(gate.application, gate.builder()):
             return self.holds == 0 and self.producer is None
         ending.hook = hookOf(gate)
-        return False
+        return ending.hook is None and not self.works()
 
     def asks(self, event: Input) -> None:
         """
@@ -227,44 +227,13 @@ class Connection:
             assert self.ending is not None
             self.ending.expectEnd(seconds)
 
-    # Writes that come too late.
-
-    def write(self, data: bytes) -> None:
-        """
-        Drop C{data}, and count the call.
-
-        @raise TypeError: if C{data} is not bytes.
-        """
-        self.writeSequence([data])
-
-    def writeSequence(self, iovec: Iterable[bytes]) -> None:
-        """
-        Drop the pieces, and count the call.
-
-        @raise TypeError: if a piece is not bytes.
-        """
-        chunks = list(iovec)
-        for data in chunks:
-            if not isinstance(data, bytes):
-                raise TypeError("Data must be bytes")
-        ending = self.ending
-        if not any(chunks) or ending is None or self.report is not None:
-            return
-        ending.writesDropped += 1
-        if ending.writesDropped == 1:
-            _log.warn(
-                "a write after the end of {transport} was asked for is dropped;"
-                " further ones are counted only",
-                transport=self.transport,
-            )
-
     # What the layers beneath call.
 
     def peerFin(self) -> None:
         node = self.node
         if node is Node.LINGERING:
             assert self.ending is not None
-            quiet = self.ending.hook is None and self.settled()
+            quiet = self.ending.hook is None and verdict.settled(self)
             self.input(Input.PEER_FIN, quiet)
         elif IHalfCloseableProtocol.providedBy(self.protocol):
             self.input(Input.PEER_FIN_HALF)
@@ -395,45 +364,6 @@ class Connection:
         if call is not None:
             call.cancel()
 
-    # The drain.
-
-    def drainBegins(self, seconds: Optional[float]) -> None:
-        """
-        The server begins to drain.
-        """
-        if self.node.ended or self.whenDraining.fired:
-            return
-        if self.node.sending:
-            self.askConversation("drainBegins", seconds)
-        # If the application ends a response now, the response already says that
-        # the connection closes.
-        self.whenDraining.fire(None)
-
-    def drain(self, looks: int = _LOOKS) -> None:
-        """
-        End the connection in the way of its protocol, after what has arrived was
-        read.
-        """
-        self.drainBegins(None)
-        if not self.node.sending:
-            return
-        if looks and self.beneath.unread():
-            self.clock.callLater(0, self.drain, looks - 1)
-        else:
-            self.askConversation("drain")
-
-    @property
-    def whenDraining(self) -> Waiters[None]:
-        """
-        The Deferreds that wait for the begin of a drain.
-        """
-        found = _draining.get(self)
-        if found is None:
-            found = Waiters()
-            if self.report is None:  # after the end, no drain will begin
-                _draining[self] = found
-        return found
-
     def lingers(self) -> bool:
         """
         Is the peer's FIN awaited after all bytes are acknowledged?
@@ -473,29 +403,6 @@ class Connection:
         """
         return self.beneath.written(node.finSent)
 
-    def askKernel(self) -> Optional[tuple[int, bool]]:
-        """
-        @return: bytes of the application's that are unacknowledged or unsent, and
-            whether the kernel has given up; C{None} where it cannot say.
-        """
-        queue = self.queue()
-        if queue is None:
-            return None
-        owed = self.beneath.owed(queue.unacknowledged + self.unsent())
-        return owed, queue.gone
-
-    def settled(self) -> bool:
-        """
-        With both FINs out: has the peer acknowledged all, as far as known?
-        """
-        assert self.ending is not None
-        owed = self.beneath.unacknowledged(True)
-        if owed:
-            return False
-        # So the kernel need not be asked again at the close.
-        self.ending.known = None if owed is None else (0, False)
-        return True
-
     # The end.
 
     def vanishNow(self) -> None:
@@ -528,8 +435,8 @@ class Connection:
             # (tcp_get_info, net/ipv4/tcp.c), so that the first one may miss a
             # reset which the kernel is still handling; the second one sees it.
             self.queue()
-        known = self.askKernel()
-        outcome = self._outcome(reason, known)
+        known = verdict.askKernel(self)
+        outcome = verdict.outcomeOf(self, reason, known)
         if outcome is Outcome.CLEAN and reason.check(ConnectionLost):
             reason = _DONE
         ending = self.ending
@@ -544,18 +451,6 @@ class Connection:
             ending.reason = reason
         self.input(Input.LOST)
         return reason
-
-    def _outcome(self, reason: Failure, known: Optional[tuple[int, bool]]) -> Outcome:
-        peerDone, below = self.node.peerDone, self.beneath
-        if reason.check(ConnectionDone) and (peerDone or not below.tellsFin):
-            return Outcome.CLEAN
-        if reason.check(ConnectionLost):
-            owed, gone = (None, not below.stopped()) if known is None else known
-            if gone and peerDone and not self.works() and below.hangsUp(owed):
-                return Outcome.CLEAN
-            if gone:
-                return Outcome.RESET_BY_PEER
-        return Outcome.LOST
 
     def finished(self, reason: Failure) -> None:
         """
@@ -590,7 +485,7 @@ class Connection:
                 except Exception:
                     _log.failure("{call} has failed", call=call)
             waiting, self._waiting = self._waiting, None
-            _draining.pop(self, None)
+            draining.forget(self)
             # No cycle of references is left, so that the memory is freed without
             # the garbage collector.
             self.transport = self.gate = None
@@ -613,9 +508,5 @@ class Connection:
             self._waiting = Waiters()
         return self._waiting
 
-
-#: For each connection, the Deferreds that wait for the begin of a drain.  They are
-#: kept here because most connections have none, and an attribute takes memory.
-_draining: dict[Connection, Waiters[None]] = {}
 
 __all__ = ["Connection"]

@@ -17,8 +17,10 @@ from .._types import Producer
 from ..interfaces import ITerminableTransport
 from ..policy import TerminationPolicy
 from ..standin import StandIn
-from .gate import Gate, shown
+from . import draining
+from .gate import Gate
 from .machine import Input, State
+from .placing import shown
 from .report import Termination
 from .shell import Connection
 from .work import Hold
@@ -58,7 +60,7 @@ class TerminatingTransport(_Roomy):
     class and attributes, and is equal to it.
 
     @ivar _writer: the object that writes go to: the wrapped transport while what is
-        written is sent, and after that the connection, which counts the writes.
+        written is sent, and after that the ending, which counts the writes.
     """
 
     __slots__ = ("_connection", "_writer")
@@ -274,19 +276,19 @@ class TerminatingTransport(_Roomy):
         """
         See L{ITerminableTransport.whenDraining}.
         """
-        return self._connection.whenDraining.wait()
+        return draining.waiters(self._connection).wait()
 
     def drainBegins(self, seconds: Optional[float] = None) -> None:
         """
         See L{ITerminableTransport.drainBegins}.
         """
-        self._connection.drainBegins(seconds)
+        draining.begin(self._connection, seconds)
 
     def drain(self) -> None:
         """
         See L{ITerminableTransport.drain}.
         """
-        self._connection.drain()
+        draining.end(self._connection)
 
     # Work in flight.
 
@@ -364,7 +366,7 @@ class TerminatingTransport(_Roomy):
         """
         FIN is queued behind what was written: drop what is written from now on.
         """
-        _setWriter(self, self._connection)
+        _setWriter(self, self._connection.ending)
 
     # Reading.
 

@@ -16,7 +16,8 @@ from .._types import ProtocolFactory
 from ..interfaces import IDrainable, ITerminableTransport, ITerminationListener
 from ..policy import TerminationPolicy
 from .beneath import bottom, innermostTLS, prepare
-from .gate import Gate, Shown
+from .gate import Gate
+from .placing import Shown
 from .report import Termination
 from .transport import TerminatingTransport
 
@@ -192,6 +193,18 @@ class TerminatingFactory(WrappingFactory):
             raise AttributeError(name)
         return getattr(self.wrappedFactory, name)
 
+    # isinstance() asks for the class of this one first, and then for this.
+    @property
+    def __class__(self) -> type:
+        """
+        The wrapped factory's.
+        """
+        return self.wrappedFactory.__class__
+
+    @__class__.setter
+    def __class__(self, made: type) -> None:
+        self.wrappedFactory.__class__ = made
+
     @property
     def protocol(self) -> Any:
         """
@@ -246,7 +259,7 @@ def handOut(built: Any, maker: TerminatingFactory) -> Any:
         return built.application
     inside: Any = getattr(built, "wrappedProtocol", None)
     if issubclass(type(inside), Entrance) and inside.makers[0] is maker:
-        return Shown(built)
+        return Shown(built, inside.connection)
     return built
 
 

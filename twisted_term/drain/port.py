@@ -25,10 +25,11 @@ from typing import Any, Callable, Optional
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IReadDescriptor
-from zope.interface import directlyProvides, providedBy
 
 from .._waiters import Waiters
 from ..connection.beneath.kernel import isTCP
+from ..connection.wrapping import TerminatingFactory
+from ..standin import StandIn
 
 #: At most this many connections are accepted where the kernel does not say how many
 #: wait.  It is the default of net.core.somaxconn, which bounds each queue (listen(2)).
@@ -90,27 +91,38 @@ def _queued(skt: socket.socket) -> int:
     return _MOST
 
 
-class CarefulPort:
+class CarefulPort(StandIn):
     """
     A listening port that accepts what the kernel has established before it
-    stops, and that may be stopped by several owners.  It provides what the
-    wrapped port provides, and passes on all else.
+    stops, and that may be stopped by several owners.  It stands in for Twisted's.
     """
+
+    __slots__ = ("_changed", "_stopped")
 
     def __init__(self, port: Any, changed: Callable[[CarefulPort], object]) -> None:
         """
         @param changed: called with this when the port is closed, and when it
             listens again.
         """
-        self._port = port
+        super().__init__(port)
         self._changed = changed
         self._stopped: Optional[Waiters[Any]] = None
-        directlyProvides(self, providedBy(port))
 
-    def __getattr__(self, name: str) -> Any:
-        if name == "_port":  # it is not there yet, and this would call itself
-            raise AttributeError(name)
-        return getattr(self._port, name)
+    def __repr__(self) -> str:
+        return repr(self._subject)
+
+    @property
+    def factory(self) -> Any:
+        """
+        The application's; may be replaced, as Twisted's can.
+        """
+        owner, name = _place(self._subject)
+        return getattr(owner, name)
+
+    @factory.setter
+    def factory(self, factory: Any) -> None:
+        owner, name = _place(self._subject)
+        setattr(owner, name, factory)
 
     def startListening(self) -> None:
         """
@@ -119,7 +131,7 @@ class CarefulPort:
         @raise twisted.internet.error.CannotListenError: if the address is in use, for
             example.
         """
-        self._port.startListening()
+        self._subject.startListening()
         self._stopped = None
         self._changed(self)
 
@@ -133,8 +145,8 @@ class CarefulPort:
         if self._stopped is None:
             stopped: Waiters[Any] = Waiters()
             self._stopped = stopped
-            acceptQueued(self._port)
-            stopping = maybeDeferred(self._port.stopListening)
+            acceptQueued(self._subject)
+            stopping = maybeDeferred(self._subject.stopListening)
             stopping.addBoth(self._isStopped, stopped)
         return self._stopped.wait()
 
@@ -157,6 +169,16 @@ class CarefulPort:
     def _isStopped(self, result: Any, stopped: Waiters[Any]) -> None:
         stopped.fire(result)
         self._changed(self)
+
+
+def _place(port: Any) -> tuple[Any, str]:
+    """
+    Where the application's factory stands: the object, and the name there.
+    """
+    owner, name = port, "factory"
+    while issubclass(type(getattr(owner, name)), TerminatingFactory):
+        owner, name = getattr(owner, name), "wrappedFactory"
+    return owner, name
 
 
 def _refuseNew(skt: socket.socket) -> bool:

@@ -44,10 +44,14 @@ class Above(Protocol):
 
     @ivar clock: for the timers.
     @ivar policy: the limits.
+    @ivar discards: is what arrives dropped?
     """
 
     clock: IReactorTime
     policy: TerminationPolicy
+
+    @property
+    def discards(self) -> bool: ...
 
     def peerFin(self) -> None:
         """
@@ -113,6 +117,11 @@ class Beneath(Protocol):
         Call C{above} from now on.
 
         @param plain: the gate is the protocol of the ground, with nothing in between.
+        """
+
+    def watchHandshake(self) -> None:
+        """
+        Bound the time of the handshake, if there is one, from now on.
         """
 
     def standsOn(self, transport: Any) -> bool:
@@ -275,7 +284,9 @@ def ground(transport: Any) -> Beneath:
     lowest = transport
     if issubclass(type(transport), ProtocolWrapper):
         lowest = bottom(transport)
-    tells = IHalfCloseableDescriptor.providedBy(lowest)
+    # A third party's proxy provides what its transport does, but nobody calls what
+    # is replaced on it.
+    tells = IHalfCloseableDescriptor.implementedBy(type(lowest))
     return Descriptor(lowest) if tells else Opaque(lowest)
 
 

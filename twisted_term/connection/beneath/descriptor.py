@@ -13,9 +13,10 @@ from twisted.internet.main import CONNECTION_DONE
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from ..replaced import leaveOpen, put, restore, unsentBytes
+from ..replaced import finIsOut, leaveOpen, put, restore, unsentBytes
 from . import kernel
 from .discard import discarding
+from .lasting import forgets, lasting
 from .lowest import Lowest
 
 _log = Logger()
@@ -60,6 +61,8 @@ class Descriptor(Lowest):
             put(transport, "readConnectionLost", self._readLost)
             put(transport, "loseConnection", self._closeAsked)
             self._replaced += ("readConnectionLost", "loseConnection")
+        if forgets(self.clock):
+            self._read(transport.doRead)
 
     def standsOn(self, transport: Any) -> bool:
         return transport is self._transport
@@ -110,14 +113,25 @@ class Descriptor(Lowest):
                 self._replaced += ("_closeWriteConnection",)
             self._transport.loseWriteConnection()
             if now and self._plain and self._socket is not None:
-                # FIN goes out in this turn, if the kernel takes what is buffered.
-                # The reactor finds out about an error, for it still watches.
-                self._transport.doWrite()
+                self._writeNow()
         except (OSError, ValueError):
             self._gone()
         except Exception as error:  # do what the reactor does when its call raises
             _log.failure("our FIN")
             self._later(error)
+
+    def _writeNow(self) -> None:
+        """
+        FIN in this turn, if the kernel takes what is buffered.
+        """
+        transport = self._transport
+        # The reactor finds out what has gone wrong, for it still asks.
+        transport.doWrite()
+        if finIsOut(transport):
+            # Behind FIN nothing is written, not even the nothing that epoll's and
+            # poll's reactors write when a socket was readable and writable at once,
+            # for the kernel takes that for a write behind FIN, and fails (EPIPE).
+            put(transport, "doWrite", _nothing)
 
     def close(self, bothDone: bool = False) -> None:
         # Twisted's loseConnection would flush first, and nothing is left to flush.
@@ -173,8 +187,13 @@ class Descriptor(Lowest):
         if self._plain:
             doRead = discarding(self._transport, self._above.discarded, small)
             if doRead is not None:
-                put(self._transport, "doRead", doRead)
-                self._replaced += ("doRead",)
+                self._read(doRead)
+
+    def _read(self, doRead: Any) -> None:
+        if forgets(self.clock):
+            doRead = lasting(self._transport, doRead)
+        put(self._transport, "doRead", doRead)
+        self._replaced += ("doRead",)
 
     def watchPeer(self) -> None:
         kernel.keepAlive(self._socket)

@@ -24,6 +24,9 @@ class Lowest:
     def clock(self) -> Any:
         return getattr(self._transport, "reactor", None)
 
+    def watchHandshake(self) -> None:
+        pass
+
     def owed(self, count: int) -> int:
         return count
 

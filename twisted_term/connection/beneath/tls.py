@@ -39,20 +39,19 @@ from typing import Any, Callable, Optional
 
 from OpenSSL.SSL import SENT_SHUTDOWN, Error, WantReadError, ZeroReturnError
 from twisted.internet.error import ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
-from ...policy import TerminationPolicy
 from ..replaced import replace, unencryptedBytes
 from ..report import Outcome
-from .kernel import SendQueue
+from .layer import Layer
 
 _RECORDS = 1 << 15
 #: The outcomes beneath that mean C{TLS_FAILED} if TLS has failed.
 _ENDS = frozenset([Outcome.CLEAN, Outcome.LINGER_EXPIRED, Outcome.LOST])
 
 
-class TLS:
+class TLS(Layer):
     """
     A layer of TLS above the layers beneath.
 
@@ -72,7 +71,6 @@ class TLS:
     closeNotifySent = False
     closeNotifySize = 0
     closeNotifyReceived = False
-    _above: Any = None
     _timer: Optional[IDelayedCall] = None
     _closingLater: Optional[IDelayedCall] = None
     _deaf = False  # nothing is delivered any more
@@ -86,8 +84,8 @@ class TLS:
         @param tls: the C{TLSMemoryBIOProtocol}.
         @param lower: the L{Beneath} under this layer.
         """
+        super().__init__(lower)
         self._tls = tls
-        self._lower = lower
         self._transport = tls.transport
         connection = tls.getHandle()
         self._doHandshake = connection.do_handshake
@@ -100,7 +98,7 @@ class TLS:
                 connection,
                 do_handshake=self._handshakes,
                 recv=self._receives,
-                shutdown=self._isEncrypted,
+                shutdown=self._closeNotifyIsDue,
                 bio_shutdown=self._lostBeneath,
             ),
             replace(tls, loseConnection=self._askedAbove),
@@ -116,25 +114,7 @@ class TLS:
     def standsOn(self, transport: Any) -> bool:
         return transport is self._tls
 
-    @property
-    def tellsFin(self) -> bool:
-        return bool(self._lower.tellsFin)
-
-    def attach(self, above: Any, plain: bool = False) -> None:
-        self._above = above
-        self._lower.attach(self)
-
-    # The layer beneath sees this layer as what is above it.
-
-    @property
-    def clock(self) -> IReactorTime:
-        clock: IReactorTime = self._above.clock
-        return clock
-
-    @property
-    def policy(self) -> TerminationPolicy:
-        policy: TerminationPolicy = self._above.policy
-        return policy
+    # What the layer beneath calls.
 
     def peerFin(self) -> None:
         """
@@ -155,13 +135,6 @@ class TLS:
             # may also have wanted an answer, and has got none.
             self.failed = True
 
-    @property
-    def discards(self) -> bool:
-        return bool(self._above.discards)
-
-    def finSent(self) -> None:
-        self._above.finSent()
-
     def closeAsked(self) -> None:
         if self._lost:
             return
@@ -175,28 +148,11 @@ class TLS:
         else:
             self._above.closeAsked()
 
-    def tlsFailed(self) -> None:
-        self._above.tlsFailed()
-
-    def handshakeExpired(self) -> None:
-        self._above.handshakeExpired()
-
-    def discarded(self, count: int) -> None:
-        self._above.discarded(count)
-
-    def arrived(self, count: int) -> None:
-        self._above.arrived(count)
-
     def losing(self, reason: Failure) -> Failure:
         if not reason.check(ConnectionDone, ConnectionLost):
             # The application has raised, and is given no more data.
             self._deaf = True
-        found: Failure = self._above.losing(reason)
-        return found
-
-    def finished(self, reason: Failure) -> None:
-        if self._above is not None:
-            self._above.finished(reason)
+        return super().losing(reason)
 
     # What the layer above calls.
 
@@ -242,7 +198,7 @@ class TLS:
 
     def reset(self) -> None:
         self._silence()
-        self._lower.reset()
+        super().reset()
 
     def _silence(self) -> None:
         """
@@ -254,54 +210,37 @@ class TLS:
     def discard(self, paused: bool) -> None:
         if self._closing and not self._shut:
             self.halfClose(False)  # the handshake is not needed any more
-        self._lower.discard(paused)
+        super().discard(paused)
 
     def skip(self, small: bool) -> None:
         pass  # TLS has to see each byte
-
-    def watchPeer(self) -> None:
-        self._lower.watchPeer()
-
-    def unread(self) -> bool:
-        return bool(self._lower.unread())
-
-    def queue(self, finSent: bool) -> Optional[SendQueue]:
-        queue: Optional[SendQueue] = self._lower.queue(finSent)
-        return queue
-
-    def unacknowledged(self, finSent: bool) -> Optional[int]:
-        count: Optional[int] = self._lower.unacknowledged(finSent)
-        return count
 
     @property
     def _unencrypted(self) -> int:
         return unencryptedBytes(self._tls)
 
     def unsent(self) -> int:
-        return int(self._lower.unsent()) + self._unencrypted
+        return super().unsent() + self._unencrypted
 
     def written(self, finSent: bool) -> Optional[int]:
-        written: Optional[int] = self._lower.written(finSent)
+        written = super().written(finSent)
         return None if written is None else written - self.closeNotifySize
 
     def hangsUp(self, owed: Optional[int]) -> bool:
         # A peer that has closed its socket answers our close_notify with RST.
-        return owed == 0 or bool(self._lower.hangsUp(owed))
-
-    def stopped(self) -> bool:
-        return bool(self._lower.stopped())
+        return owed == 0 or super().hangsUp(owed)
 
     def abandon(self) -> None:
         self._deaf = not self.truncated
-        self._lower.abandon()
+        super().abandon()
 
     def owed(self, count: int) -> int:
         # Our close_notify is not the application's.  A peer that has already closed
         # its socket answers it with RST.
-        return int(self._lower.owed(max(0, count - self.closeNotifySize)))
+        return super().owed(max(0, count - self.closeNotifySize))
 
     def judge(self, outcome: Outcome) -> Outcome:
-        outcome = self._lower.judge(outcome)
+        outcome = super().judge(outcome)
         if self.failed and outcome in _ENDS:
             return Outcome.TLS_FAILED
         if self.truncated and outcome in (Outcome.CLEAN, Outcome.RESET_BY_PEER):
@@ -319,11 +258,10 @@ class TLS:
             later.cancel()
         for replaced in reversed(self._replaced):
             replaced.restore()
-        self._lower.detach()
+        super().detach()
         # If a program keeps a failure, its traceback keeps this object, which must
         # not keep the connection.
-        self._above = None
-        del self._tls, self._lower, self._transport, self._connection
+        del self._tls, self._transport, self._connection
         del self._doHandshake, self._recv, self._shutdownTLS, self._bioShutdown
         self._replaced = []
 
@@ -367,7 +305,7 @@ class TLS:
         if self._closing and not self._tls.disconnecting:
             # TLSMemoryBIOProtocol.loseConnection would abort, because it takes the
             # handshake for unfinished.
-            self._isEncrypted()
+            self._closeNotifyIsDue()
 
     def _fail(self) -> None:
         self._stopTimer()
@@ -411,7 +349,7 @@ class TLS:
         self._lost = self._peerGone = True
         self._bioShutdown()
 
-    def _isEncrypted(self) -> bool:
+    def _closeNotifyIsDue(self) -> bool:
         """
         All that was written is encrypted: our close_notify is due.
 
