@@ -122,7 +122,7 @@ class HTTP2(Conversation):
 
 class Parting:
     """
-    Lets the open streams come to their end after a GOAWAY of the client (RFC 9113, 6.8).
+    Lets open streams come to their end after a GOAWAY of the client (RFC 9113, 6.8).
     When the h2 library has received a GOAWAY, it takes the connection for closed, and
     can send nothing more; Twisted then drops all streams.  So a GOAWAY is kept from
     both, and the connection ends when the last stream has ended.
