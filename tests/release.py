@@ -52,7 +52,7 @@ def run(*command: object, cwd: Path = _HERE) -> str:
     @return: what the command printed.
     @raise SystemExit: if it fails.
     """
-    # This copy is not to be found where another one is to be tried.
+    # With PYTHONPATH the command would import this copy in the place of another one.
     kept = {name: os.environ[name] for name in os.environ if name != "PYTHONPATH"}
     done = subprocess.run(
         [str(word) for word in command],
@@ -102,7 +102,7 @@ def files(folder: Path) -> set[str]:
 
 def checkSource(source: Path, folder: Path) -> None:
     """
-    It is whole, and its tests are at home where it is unpacked.
+    The source is whole, and its tests pass where it is unpacked.
     """
     with tarfile.open(source) as archive:
         archive.extractall(folder)
@@ -123,7 +123,7 @@ def checkSource(source: Path, folder: Path) -> None:
 
 def digests(python: Path) -> dict[str, str]:
     """
-    Each file of the Twisted that is installed there.
+    A digest of each file of the Twisted that C{python} imports.
     """
     place = run(
         python, "-c", "import twisted; print(twisted.__path__[0])", cwd=python.parent
@@ -138,7 +138,7 @@ def digests(python: Path) -> dict[str, str]:
 
 def checkUninstall(wheel: Path, folder: Path) -> None:
     """
-    Twisted is as it was, with its own plugins, when the wheel has gone.
+    After the wheel is uninstalled, Twisted and its plugins are as before.
     """
 
     def inside(*command: object) -> str:
