@@ -43,7 +43,7 @@ _numbers = itertools.count()
 @dataclass(frozen=True)
 class Weather:
     """
-    What befalls the packets, in both directions, as netem has it.
+    What happens to the packets, in both directions, in the terms of netem.
 
     @ivar delay: seconds that each packet takes.
     @ivar loss: the share that is lost.
@@ -70,7 +70,8 @@ class Direction:
 
     def fate(self, weather: Weather) -> str:
         """
-        The next packet's; always two draws, so that it depends on no other.
+        The fate of the next packet.  It takes two random numbers for each packet, so
+        that the fate of one does not depend on another's.
         """
         loss, reorder = self._chance.random(), self._chance.random()
         if loss < weather.loss:

@@ -76,8 +76,8 @@ class TerminationPolicy:
         still reads, as far as we know.  C{"gone"}: the peer has gone: what is in
         flight is stopped, and the connection ends, as in bare Twisted.  An
         C{IHalfCloseableProtocol} is told in any case, and decides.
-    @ivar goodbye: what a drain tells a peer whose protocol has words for it.
-        C{"going-away"}: the server ends.  C{"restart"}: it will be there again
+    @ivar goodbye: what a drain tells the peer, if the protocol can say it.
+        C{"going-away"}: the server ends.  C{"restart"}: the server will be there again
         soon.  For WebSocket these are the codes 1001 and 1012 (RFC 6455, 7.4.1,
         and IANA's registry of close codes).
 

@@ -135,7 +135,7 @@ class HTTP1(Conversation):
 
     def _mayUpgrade(self, transport: Any, request: Any) -> None:
         """
-        If another protocol takes the connection over, its drain begins.
+        If the request upgrades the connection to another protocol, drain that one.
         """
         if request.requestHeaders.hasHeader(b"upgrade"):
             look = partial(self._lookUpgraded, transport, request)
@@ -143,7 +143,7 @@ class HTTP1(Conversation):
 
     def _lookUpgraded(self, transport: Any, request: Any) -> None:
         if transport.protocol is None:
-            return  # it has ended
+            return  # the connection has ended
         if not isinstance(_ofChannel(self.protocol), HTTP1):
             transport.drain()
         elif request in self.protocol.requests:

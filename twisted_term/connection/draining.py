@@ -1,6 +1,6 @@
 """
-What a drain does to one connection: it is told of the begin, and later it is ended in
-the way of its protocol.
+What a drain does to one connection: first it tells the connection of its begin, and
+later it ends the connection in the way of its protocol.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _LOOKS = 3
 #: For each connection, the Deferreds that wait for the begin of a drain.  They are
 #: kept here because most connections have none, and an attribute takes memory.
 _waiting: dict[Any, Waiters[None]] = {}
-#: Those of each connection whose drain has begun.
+#: Takes the place of these for each connection whose drain has begun.
 _BEGUN: Waiters[None] = Waiters()
 _BEGUN.fire(None)
 

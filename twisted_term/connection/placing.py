@@ -1,6 +1,6 @@
 """
-Where the gate is placed: as the protocol of its transport, where that is possible, or
-else before the methods of the application.
+Placing the gate: as the protocol of its transport, where that is possible, or else by
+replacing the methods of the application.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Shown(StandIn):
     @wrappedProtocol.setter
     def wrappedProtocol(self, protocol: Any) -> None:
         inside = self._subject.wrappedProtocol
-        if isGate(inside) and inside.connection is None:  # it has ended
+        if isGate(inside) and inside.connection is None:  # the connection has ended
             inside.application = protocol
         else:
             self._connection.protocol = protocol

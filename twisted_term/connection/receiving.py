@@ -2,9 +2,9 @@
 What a transport gives to a protocol, and the objects that receive it in the place of
 the application.
 
-A new optional interface for receiving, as C{IFileDescriptorReceiver} is one, is added
-here: its method's name to L{RECEIVED}, a property to L{Received}, and to
-L{Discarding} what becomes of it when nobody wants it.
+To support another optional interface for receiving, such as
+C{IFileDescriptorReceiver}, add its method's name to L{RECEIVED}, a property to
+L{Received}, and a method to L{Discarding}.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Received(StandIn):
 
 class Own:
     """
-    The methods of an application itself, where these are replaced.
+    The application's own methods, kept while the application's attributes are replaced.
     """
 
     def __init__(self, application: Any) -> None:

@@ -1,5 +1,5 @@
 """
-How a connection has ended, by what the kernel and Twisted say of it.
+Finding out how a connection has ended, from what the kernel and Twisted say.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ def outcomeOf(
     connection: Any, reason: Failure, known: Optional[tuple[int, bool]]
 ) -> Outcome:
     """
-    What a loss means that nobody here has asked for.
+    The outcome of a connection that was lost, although this process has not closed it.
 
-    @param reason: what Twisted says.
-    @param known: what L{askKernel} has said before the socket was closed.
+    @param reason: the reason that Twisted gives.
+    @param known: what L{askKernel} returned before the socket was closed.
     """
     peerDone, below = connection.node.peerDone, connection.beneath
     if reason.check(ConnectionDone) and (peerDone or not below.tellsFin):

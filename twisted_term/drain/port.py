@@ -114,7 +114,7 @@ class CarefulPort(StandIn):
     @property
     def factory(self) -> Any:
         """
-        The application's; may be replaced, as Twisted's can.
+        The application's factory; may be replaced, as Twisted's can.
         """
         owner, name = _place(self._subject)
         return getattr(owner, name)
@@ -173,7 +173,7 @@ class CarefulPort(StandIn):
 
 def _place(port: Any) -> tuple[Any, str]:
     """
-    Where the application's factory stands: the object, and the name there.
+    Where the application's factory is kept: the object, and the attribute's name.
     """
     owner, name = port, "factory"
     while issubclass(type(getattr(owner, name)), TerminatingFactory):

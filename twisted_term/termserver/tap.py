@@ -84,7 +84,7 @@ Try this; all bytes arrive, then the end, and the log says how it ended:
 
   printf 'PUSH 1000000\nWAIT 1\nCLOSE\n' | nc 127.0.0.1 8023 | wc -c
 
-Who does not read its answers gets no more of them until it does.
+A client that does not read its answers gets no more of them until it does.
 
 SIGTERM and SIGINT drain: listening stops, each connection ends when what it
 has asked for is done, and then the process.  A second one, half a second later

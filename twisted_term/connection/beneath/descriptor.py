@@ -122,15 +122,15 @@ class Descriptor(Lowest):
 
     def _writeNow(self) -> None:
         """
-        FIN in this turn, if the kernel takes what is buffered.
+        Send FIN in this turn, if the kernel takes what is buffered.
         """
         transport = self._transport
-        # The reactor finds out what has gone wrong, for it still asks.
+        # The reactor finds out about an error, because it still watches the socket.
         transport.doWrite()
         if finIsOut(transport):
-            # Behind FIN nothing is written, not even the nothing that epoll's and
-            # poll's reactors write when a socket was readable and writable at once,
-            # for the kernel takes that for a write behind FIN, and fails (EPIPE).
+            # Nothing may be written behind FIN.  The reactors of epoll and poll write
+            # zero bytes when a socket was readable and writable at once, and the
+            # kernel fails with EPIPE at a write behind FIN, even of zero bytes.
             put(transport, "doWrite", _nothing)
 
     def close(self, bothDone: bool = False) -> None:

@@ -1,11 +1,11 @@
 """
-Reading on where the reactor does not.
+Reading on after the reactor has stopped to watch a socket.
 
 At the first error of a socket, mostly a reset, libuv stops to watch it
 (C{uv__poll_io}, src/unix/poll.c), and uvloop calls the reader for the last time
 (C{UVPoll._fatal_error}, uvloop/handles/poll.pyx).  If bytes came before the reset,
-that call reads some of them, and the reset is never seen: Twisted alone keeps such
-a connection for ever, and tells nobody.
+that call reads some of them, and the reset is never seen: bare Twisted keeps such a
+connection for ever, and its protocol is never told.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ def forgets(reactor: Any) -> bool:
 
 def lasting(transport: Any, doRead: _Read) -> _Read:
     """
-    A C{doRead} for a reactor that forgets: once the connection is no more, it reads
-    all that is left, and then the error.
+    Make a C{doRead} for a reactor that L{forgets} sockets: after the connection has
+    gone, it reads all that is left, and then the error.
 
-    @param transport: whose reader it is.
-    @param doRead: reads once.
+    @param transport: the transport that reads.
+    @param doRead: its C{doRead}, which reads once.
     """
 
     def read() -> Optional[Exception]:
@@ -56,7 +56,7 @@ def _hasGone(descriptor: int) -> bool:
 
 
 def _reads(transport: Any) -> bool:
-    # Who has paused is asked anew when it resumes, and not forgotten.
+    # A transport that has paused is watched anew when it resumes.
     return transport in transport.reactor.getReaders()
 
 

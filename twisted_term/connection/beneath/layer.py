@@ -16,8 +16,8 @@ from .kernel import SendQueue
 
 class Layer:
     """
-    What is asked from above it asks of the layer beneath, and what is told from
-    beneath it tells the layer above.  A subclass changes what is different in it.
+    Passes the calls of the layer above on to the layer beneath, and the calls of the
+    layer beneath on to the layer above.  A subclass overrides some of them.
     """
 
     _above: Any = None
