@@ -20,7 +20,7 @@ from twisted_term.connection.beneath import descriptor, kernel
 from twisted_term.connection.beneath.kernel import SendQueue
 from twisted_term.connection.beneath.lowest import Lowest
 from twisted_term.connection.ending import Ending
-from twisted_term.connection.sweep import sweepOf
+from twisted_term.connection.timer import timerOf
 from twisted_term.interfaces import IConversation
 
 from . import doubles
@@ -86,7 +86,7 @@ class EndingTestCase(TransportTestCase):
         """
         The reactor stops.
         """
-        sweepOf(self.clock).stop()  # type: ignore[arg-type]
+        timerOf(self.clock).stop()  # type: ignore[arg-type]
 
 
 class ReportTests(EndingTestCase):

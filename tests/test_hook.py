@@ -36,7 +36,7 @@ from twisted_term import (
     TerminationPolicy,
 )
 from twisted_term.connection.hook import hookOf
-from twisted_term.connection.sweep import sweepOf
+from twisted_term.connection.timer import timerOf
 from twisted_term.testing import Peer, memoryPair
 
 from .doubles import Application, TransportTestCase
@@ -749,7 +749,7 @@ class SocketTests(EndsTestCase):
             client.sendall(b"?")
             client.shutdown(socket.SHUT_WR)
             yield self.until(lambda: "close" in factory.asked)
-            sweepOf(reactor).stop()
+            timerOf(reactor).stop()
         report = yield self.report(factory)
         self.assertIs(report.outcome, Outcome.CLEAN)
         self.assertEqual(factory.asked, [Initiator.PEER, "close"])

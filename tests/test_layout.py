@@ -36,8 +36,8 @@ _LAYERS: tuple[tuple[str, ...], ...] = (
     (
         "connection.machine",
         "connection.replaced",
-        "connection.sweep",
-        "connection.work",
+        "connection.timer",
+        "connection.hold",
     ),
     ("connection.receiving", "connection.report"),
     ("connection.beneath",),

@@ -46,9 +46,9 @@ L{twisted_term.interfaces} and L{twisted_term.applications}.
 import sys
 
 from ._version import __version__
+from .connection.hold import Hold
 from .connection.report import Initiator, Outcome, State, Termination
 from .connection.transport import TerminatingTransport
-from .connection.work import Hold
 from .connection.wrapping import TerminatingFactory, TerminationMixin
 from .drain.agent import AgentFactory
 from .drain.report import DrainReport

@@ -65,7 +65,7 @@ C{OPEN}, an L{Ending<twisted_term.connection.ending.Ending>} is made.  It knows
 who began, and it writes the report.  Most ends are over within milliseconds.
 For one that is not, L{Bounds<twisted_term.connection.bounds.Bounds>} look whether
 the kernel makes progress, and tell the machine what has expired.  One timer
-serves all endings of a reactor (L{twisted_term.connection.sweep}).  If the
+serves all endings of a reactor (L{twisted_term.connection.timer}).  If the
 application has a hook (L{twisted_term.connection.hook}), the connection asks it as
 soon as the end has begun, and once more before the socket is closed.
 

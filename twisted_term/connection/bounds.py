@@ -10,7 +10,7 @@ from typing import Any, Callable, Optional, Union
 
 from .beneath.kernel import SendQueue
 from .machine import Input, Node, State
-from .sweep import FIRST
+from .timer import FIRST
 
 #: Progress is looked for this many times within a limit, so that a limit expires
 #: after between one and one and an eighth of its time.
@@ -65,7 +65,7 @@ class Bounds:
         """
         @param want: asks for the next L{look}, after so many seconds.
         @param begun: when the bounded state has begun; the first look comes after
-            the sweep's first pause.
+            the timer's first pause.
         """
         self._connection = connection
         self._want = want

@@ -19,7 +19,7 @@ from .bounds import SOON, Bounds
 from .hook import Hook
 from .machine import Input, Node, Ours, State
 from .report import Initiator, Outcome, Termination
-from .sweep import Sweep, sweepOf
+from .timer import SharedTimer, timerOf
 
 _log = Logger()
 
@@ -48,7 +48,7 @@ class Ending:
 
     @ivar checking: the delayed call that looks for work in flight, or for the peer,
         in the next turn of the reactor.
-    @ivar due: when to look at this end again; the sweep sets it.
+    @ivar due: when to look at this end again; the timer sets it.
     @ivar initiator: who has begun the end.
     @ivar outcome: how the connection has ended, as soon as that is known.
     @ivar reason: the exception that has caused the end, if one has.
@@ -69,7 +69,7 @@ class Ending:
         "_peerFinAt",
         "_seconds",
         "_since",
-        "_sweep",
+        "_timer",
         "_written",
         "bytesDiscarded",
         "checking",
@@ -96,7 +96,7 @@ class Ending:
         self._written: Optional[int] = None
         self._afterFin: Optional[int] = None
         self._deadline: Optional[IDelayedCall] = None
-        self._sweep: Optional[Sweep] = None
+        self._timer: Optional[SharedTimer] = None
         self._bounds: Optional[Bounds] = None
         self._begun: Optional[float] = None
         self.checking: Optional[IDelayedCall] = None
@@ -206,14 +206,14 @@ class Ending:
         node = connection.node
         if node.ended:  # the application was asked, and has ended the connection
             return
-        sweep = self._sweep or self._sweepOf()
+        timer = self._timer or self._timerOf()
         if node.peerDone:
             self._tellStop()
         if self._bounds is not None or soon or connection.policy.shortest < SOON:
             self._bounded().begin(soon)
         else:
             # Most ends come before the first look, and need no more than this.
-            self._begun = sweep.enrol(self)
+            self._begun = timer.enrol(self)
 
     def _bounded(self) -> Bounds:
         bounds = self._bounds
@@ -221,7 +221,7 @@ class Ending:
             connection, begun = self._connection, self._begun
             if begun is None:
                 begun = connection.clock.seconds()
-            bounds = Bounds(connection, partial(self._sweepOf().want, self), begun)
+            bounds = Bounds(connection, partial(self._timerOf().want, self), begun)
             self._bounds = bounds
         return bounds
 
@@ -230,8 +230,8 @@ class Ending:
         The connection has left the states that are bounded.
         """
         self._bounds = self._begun = None
-        if self._sweep is not None:
-            self._sweep.forget(self)
+        if self._timer is not None:
+            self._timer.forget(self)
 
     def arrived(self) -> None:
         """
@@ -247,11 +247,11 @@ class Ending:
         """
         self._bounded().look()
 
-    def _sweepOf(self) -> Sweep:
-        sweep = self._sweep
-        if sweep is None:
-            sweep = self._sweep = sweepOf(self._connection.clock)
-        return sweep
+    def _timerOf(self) -> SharedTimer:
+        timer = self._timer
+        if timer is None:
+            timer = self._timer = timerOf(self._connection.clock)
+        return timer
 
     # The end itself.
 
@@ -259,7 +259,7 @@ class Ending:
         # After the peer's FIN the socket is not read any more, and with an empty
         # buffer it is not written.  The reactor does not know the socket then, and
         # does not tell it when the reactor stops.
-        self._sweepOf().atStop(self)
+        self._timerOf().atStop(self)
 
     def stopped(self) -> None:
         """
@@ -278,8 +278,8 @@ class Ending:
         """
         if self._deadline is not None:
             self._forgetDeadline()
-        if self._sweep is not None:
-            self._sweep.leave(self)
+        if self._timer is not None:
+            self._timer.leave(self)
         count = None if self.known is None else self.known[0]
         self._connection = None
         # A frozen dataclass's own __init__ sets each field by a call.

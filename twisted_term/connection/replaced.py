@@ -1,7 +1,8 @@
 """
 What this package replaces on objects of Twisted's and of others, and what it
-reads of their private attributes.  This list is complete; all of it is
-undone by L{Replaced} or L{restore}, or is read by the functions below.
+reads of their private attributes.  This list is complete.  What is replaced is undone
+by L{Replaced} or L{restore}, unless it says that it stays, and what is read is read by
+the functions below.
 
 The modules of L{twisted_term.applications} list what is read and replaced on the
 objects of applications.
@@ -26,14 +27,14 @@ another time is named:
         closed without waiting for anything, for Twisted may be about to call
         them; and C{doWrite} once FIN is out that was written without waiting for
         the reactor.  These stay, for the call may come after the end.
-      - C{_shouldShutdown}, before the end of a connection whose socket the
+      - C{_shouldShutdown}, which stays, before the end of a connection whose socket the
         application has taken: Twisted shuts both directions down before it
         closes, for every process that has the socket.  It is also replaced where
         both directions have ended, because the shutdown would fail there.
       - C{protocol}, or C{wrappedProtocol} of a wrapper, where it is the
         application: the gate takes its place.  If the application replaces its
         protocol, this is done again.
-  - On the application (L{twisted_term.connection.gate}), where other code than
+  - On the application (L{twisted_term.connection.placing}), where other code than
     its transport calls it, as Conch, tunnels and tests do: C{dataReceived},
     C{connectionLost}, and C{fileDescriptorReceived} if it has that.
   - On TLS (L{twisted_term.connection.beneath.tls}):
@@ -43,6 +44,8 @@ another time is named:
         close_notify arrives, and drops what is written from then on.
       - C{loseConnection} of the C{TLSMemoryBIOProtocol} and of the transport
         beneath it: both ask for the end of the whole connection.
+  - On a port (L{twisted_term.drain.port}): C{numberAccepts}, a public attribute, for
+    the one call in which it accepts what the kernel has queued before it closes.
 
 Private attributes that are read:
 
@@ -51,7 +54,7 @@ Private attributes that are read:
     C{_aggregator._buffer} of L{twisted.protocols.tls}: Twisted has no public
     way to ask how many written bytes have not reached the kernel, and a report
     that calls bytes delivered which never left the process would be wrong.
-  - C{_writeDisconnected} of the same: whether FIN is out.
+  - C{_writeDisconnected} of C{FileDescriptor}: whether FIN is out.
   - C{_asyncioEventloop} of L{twisted.internet.asyncioreactor}: uvloop's has a fault
     that others have not.
 """

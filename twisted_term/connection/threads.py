@@ -13,8 +13,8 @@ from typing import Any, Callable
 
 from twisted.python import threadable
 
+from .hold import Hold
 from .transport import TerminatingTransport
-from .work import Hold
 
 #: Properties that return the methods of the wrapped transport.
 _PASSED = ("write", "writeSequence")

@@ -19,11 +19,11 @@ from ..policy import TerminationPolicy
 from ..standin import StandIn
 from . import draining
 from .gate import Gate
+from .hold import Hold
 from .machine import Input, State
 from .placing import shown
 from .report import Termination
 from .shell import Connection
-from .work import Hold
 
 if TYPE_CHECKING:
     from .declared import Declared

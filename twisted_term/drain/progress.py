@@ -11,8 +11,8 @@ from typing import Any, Optional
 
 from twisted.logger import Logger
 
+from .notify import notify
 from .report import DrainReport
-from .systemd import notify
 
 _log = Logger()
 #: Microseconds that systemd is asked for while the drain makes progress.

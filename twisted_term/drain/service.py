@@ -17,9 +17,9 @@ from .._types import ProtocolFactory, ServerEndpoint
 from ..connection.beneath import prepare
 from ..policy import TerminationPolicy
 from .drainer import DRAIN_TIMEOUT, Drainer
+from .notify import notify
 from .report import DrainReport
 from .signals import signalDrain
-from .systemd import notify
 
 _log = Logger()
 

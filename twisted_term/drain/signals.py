@@ -16,7 +16,7 @@ from twisted.internet.interfaces import IReactorCore
 from twisted.logger import Logger
 
 from .drainer import Drainer
-from .systemd import Process
+from .notify import Process
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 #: A signal that comes within this many seconds after the first one counts as the same

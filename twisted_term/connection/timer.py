@@ -21,9 +21,9 @@ _log = Logger()
 
 class Watched(Protocol):
     """
-    An object that the sweep looks at.
+    An object that the timer looks at.
 
-    @ivar due: when the sweep will look at it; C{None} if it will not.  This module
+    @ivar due: when the timer will look at it; C{None} if it will not.  This module
         sets it.
     """
 
@@ -37,7 +37,7 @@ class Watched(Protocol):
 FIRST = 0.1
 
 
-class Sweep:
+class SharedTimer:
     """
     Calls C{look} on each object that is due.  It has a delayed call of its own only
     while an object waits for a look.
@@ -48,13 +48,13 @@ class Sweep:
     """
 
     def __init__(self, clock: IReactorTime) -> None:
-        # A sweep is found by its clock, and must not keep the clock alive.
+        # A timer is found by its clock, and must not keep the clock alive.
         self.clock = weakref.ref(clock)
         self._first: dict[Watched, float] = {}
         self._heap: list[tuple[float, int, Watched]] = []
         self._number = self._later = 0
         self._call: Optional[IDelayedCall] = None
-        self._sweeping = False
+        self._firing = False
         self._atStop: dict[Any, None] = {}
         if IReactorCore.providedBy(clock):
             clock.addSystemEventTrigger("during", "shutdown", _stop, weakref.ref(self))
@@ -71,7 +71,7 @@ class Sweep:
         assert clock is not None
         now = clock.seconds()
         self._first[watched] = now + FIRST
-        if self._call is None and not self._sweeping:
+        if self._call is None and not self._firing:
             self._schedule(clock, now + FIRST)
         return now
 
@@ -87,7 +87,7 @@ class Sweep:
         watched.due = due = clock.seconds() + pause
         self._number += 1
         heappush(self._heap, (due, self._number, watched))
-        if not self._sweeping:
+        if not self._firing:
             self._schedule(clock, due)
 
     def forget(self, watched: Watched) -> None:
@@ -99,7 +99,7 @@ class Sweep:
             self._later -= 1
         else:
             self._first.pop(watched, None)
-        if not self._first and not self._later and not self._sweeping:
+        if not self._first and not self._later and not self._firing:
             self._rest()
 
     def _rest(self) -> None:
@@ -111,15 +111,15 @@ class Sweep:
     def _schedule(self, clock: IReactorTime, due: float) -> None:
         if self._call is None:
             pause = max(0.0, due - clock.seconds())
-            self._call = clock.callLater(pause, self._sweep)
+            self._call = clock.callLater(pause, self._fire)
         elif self._call.getTime() > due:
             self._call.reset(max(0.0, due - clock.seconds()))
 
-    def _sweep(self) -> None:
+    def _fire(self) -> None:
         self._call = None
         clock = self.clock()
         assert clock is not None
-        self._sweeping = True
+        self._firing = True
         try:
             for watched in self._due(clock.seconds()):
                 try:
@@ -127,7 +127,7 @@ class Sweep:
                 except Exception:  # the others are looked at all the same
                     _log.failure("a look at an ending connection")
         finally:
-            self._sweeping = False
+            self._firing = False
             due = self._next()
             if due is None:
                 self._rest()
@@ -177,28 +177,28 @@ class Sweep:
             what.stopped()
 
 
-def _stop(found: weakref.ref[Sweep]) -> None:
-    sweep = found()
-    if sweep is not None:
-        sweep.stop()
+def _stop(found: weakref.ref[SharedTimer]) -> None:
+    timer = found()
+    if timer is not None:
+        timer.stop()
 
 
-_sweeps: WeakKeyDictionary[Any, Sweep] = WeakKeyDictionary()
-_last: Optional[Sweep] = None  # there is seldom more than one
+_timers: WeakKeyDictionary[Any, SharedTimer] = WeakKeyDictionary()
+_last: Optional[SharedTimer] = None  # there is seldom more than one
 
 
-def sweepOf(clock: IReactorTime) -> Sweep:
+def timerOf(clock: IReactorTime) -> SharedTimer:
     """
-    The sweep of a reactor, or of a clock.
+    The timer of a reactor, or of a clock.
     """
     global _last
     if _last is not None and _last.clock() is clock:
         return _last
-    found = _sweeps.get(clock)
+    found = _timers.get(clock)
     if found is None:
-        found = _sweeps[clock] = Sweep(clock)
+        found = _timers[clock] = SharedTimer(clock)
     _last = found
     return found
 
 
-__all__ = ["FIRST", "Sweep", "Watched", "sweepOf"]
+__all__ = ["FIRST", "SharedTimer", "Watched", "timerOf"]
