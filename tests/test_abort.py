@@ -105,12 +105,12 @@ Duplicate = Callable[[Any], Callable[[], bool]]
 
 class AbortTests(SocketTestCase):
     """
-    The peer gets a reset, and nobody is left in TIME_WAIT.
+    The peer gets a reset, and no socket is left in TIME_WAIT.
     """
 
     def none(self, protocol: Any) -> Callable[[], bool]:
         """
-        Nobody else has the descriptor.
+        No other process has the descriptor.
         """
         return lambda: True
 

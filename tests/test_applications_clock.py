@@ -97,7 +97,7 @@ class AskTests(SynchronousTestCase):
 
     def test_open(self) -> None:
         """
-        Nobody asks while the connection is open.
+        The conversation is not asked while the connection is open.
         """
         self.connect()
         self.turn(100)

@@ -40,7 +40,7 @@ _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 class Poll(Resource):
     """
-    Answers when the test says so, and notes who has gone.
+    Answers when the test says so, and notes the clients that have gone.
     """
 
     isLeaf = True
@@ -495,8 +495,8 @@ class DrainTests(HTTPTestCase):
     @inlineCallbacks
     def test_goAwayLate(self) -> Any:
         """
-        Who connects after the begin of a drain is answered, and has its GOAWAY
-        behind the answer, though TLS negotiates HTTP/2 only then.
+        A client that connects after the begin of a drain is answered, and gets GOAWAY
+        behind the answer, although TLS negotiates HTTP/2 only then.
         """
         poll = Poll()
         port = yield self.serveTLS(poll, True)
@@ -521,7 +521,7 @@ class DrainTests(HTTPTestCase):
     @inlineCallbacks
     def test_goAwayUnused(self) -> Any:
         """
-        Who has not asked for anything yet is given a moment, and then told.
+        A client that has sent no request yet is given a moment, and then GOAWAY.
         """
         port = yield self.serveTLS(Poll(), True)
         raw = yield deferToThread(socket.create_connection, ("127.0.0.1", port))
@@ -540,8 +540,8 @@ class DrainTests(HTTPTestCase):
     @inlineCallbacks
     def test_whenDraining(self) -> Any:
         """
-        A long poll is answered when the drain begins; and who asks after that
-        is told at once.
+        A long poll is answered when the drain begins, and one that comes after that is
+        answered at once.
         """
 
         def begin(request: Any) -> None:
@@ -672,7 +672,7 @@ class GoAwayTests(HTTPTestCase):
 
 class LoadingTests(SynchronousTestCase):
     """
-    Nobody loads an application for us.
+    The package does not load an application.
     """
 
     def test_late(self) -> None:

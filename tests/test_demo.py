@@ -542,8 +542,8 @@ class MemoryTests(SynchronousTestCase):
 
     def test_greedy(self) -> None:
         """
-        Whatever they ask for, the server's memory does not grow, others are
-        served, and who reads in the end gets all.
+        Whatever the clients ask for, the server's memory does not grow, others are
+        served, and a client that reads in the end gets everything.
         """
         server = Server(self, (*TERMSERVER, LISTEN))
         port = server.port()

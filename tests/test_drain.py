@@ -154,7 +154,7 @@ class SignalTests(SynchronousTestCase):
 
     def test_acceptQueue(self) -> None:
         """
-        Who is established is accepted, answered and closed, not reset.
+        An established connection is accepted, answered and closed, not reset.
         """
         self.assertEqual(self.queued((*TERMSERVER, LISTEN)), {(b"x\n", "FIN"): 500})
         self.assertTrue(any(end == "RST" for _, end in self.queued(BARE)))
@@ -465,7 +465,7 @@ class ClockTests(SynchronousTestCase):
 
     def test_twice(self) -> None:
         """
-        Everybody who asks gets the report, also afterwards; a service that is
+        Each caller gets the report, also after the drain; a service that is
         started again drains anew.
         """
         self.serve()

@@ -265,7 +265,7 @@ class PortTests(DrainerTestCase):
 
     def test_askedLater(self) -> None:
         """
-        Who asks for it when it is in use already is told so.
+        A caller that asks while it is in use already is told at once.
         """
         drainer = self.drainer()
         uses: list[bool] = []
@@ -312,8 +312,8 @@ class AbortTests(DrainerTestCase):
 
     def test_inDelay(self) -> None:
         """
-        In C{readinessDelay} an abort stops listening at once; whoever comes in
-        all the same is reset too.
+        In C{readinessDelay} an abort stops listening at once; a connection that
+        comes in all the same is reset too.
         """
         drainer, port = self.drainer(delay=8), Port()
         drainer.listens(port)
@@ -352,7 +352,7 @@ class AbortTests(DrainerTestCase):
 
     def test_nobody(self) -> None:
         """
-        Where nobody is there, an abort is over at once.
+        Without connections, an abort is over at once.
         """
         drainer = self.drainer()
         drainer.abort()
@@ -697,8 +697,8 @@ class ProgressTests(DrainerTestCase):
 
     def test_firstLine(self) -> None:
         """
-        Where nobody was there, the first line comes after a second: when the drain
-        began in C{readinessDelay}, and when somebody comes after it.
+        Without connections, the first line comes after a second: when the drain began
+        in C{readinessDelay}, and when a connection comes after that.
         """
         drainer, port = self.drainer(timeout=25, delay=2.5), Port()
         drainer.listens(port)
@@ -829,8 +829,8 @@ class SocketTests(SocketTestCase):
     @inlineCallbacks
     def test_late(self) -> Any:
         """
-        An endpoint that has begun to listen after the drain: who is connected
-        to it is served and closed, and its port is.
+        If an endpoint has begun to listen after the drain, its connections are served
+        and closed, and so is its port.
         """
         self.addCleanup(deferLater, reactor, 0.1)
         adopted, address = self.adopted()

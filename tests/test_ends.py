@@ -538,8 +538,8 @@ class ClockTests(TransportTestCase):
 
     def test_cancelled(self) -> None:
         """
-        Who cancels what C{whenTerminated} has given him is forgotten; the others
-        are told.
+        A Deferred of C{whenTerminated} that is cancelled is forgotten; the others
+        fire.
         """
         self.connect()
         cancelled = self.transport.whenTerminated()

@@ -150,7 +150,8 @@ class BeginTests(HookTestCase):
 
     def test_halfCloseable(self) -> None:
         """
-        The peer's FIN is no end for who can half-close; what he asks for then is.
+        For a protocol that can half-close the peer's FIN begins no end, but the
+        protocol's own call does.
         """
         application = self.hooked(half=True)
         self.below.readConnectionLost()
@@ -490,7 +491,7 @@ class FoundTests(TransportTestCase):
 
     def test_none(self) -> None:
         """
-        Nobody has to have one.
+        A hook is optional.
         """
         plain = Factory.forProtocol(Protocol)
         protocol = plain.buildProtocol(None)

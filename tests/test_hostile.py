@@ -162,7 +162,7 @@ class Plan(NamedTuple):
         Which ends there can be, from what the client does alone.
         """
         if self.garbage is not None:
-            # Who closes has not read what the server has said: that is a reset.
+            # A client that closes with data unread sends a reset.
             return {Outcome.TLS_FAILED, Outcome.RESET_BY_PEER}
         found = {
             outcome for command, outcome in _ENDS.items() if command in self.commands

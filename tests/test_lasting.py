@@ -132,7 +132,8 @@ class ReadTests(SynchronousTestCase):
 
     def test_paused(self) -> None:
         """
-        Who has paused is given nothing more, for the reactor asks it anew.
+        A transport that has paused is given nothing more, for the reactor watches it
+        anew when it resumes.
         """
         transport, peer, read = self.connect("tcp")
         transport.received = lambda: setattr(transport, "reads", False)
@@ -146,7 +147,7 @@ class ReadTests(SynchronousTestCase):
 
     def test_closed(self) -> None:
         """
-        Nor who has closed.
+        Nor is a transport that has closed.
         """
         transport, peer, read = self.connect("tcp")
         transport.received = transport.socket.close

@@ -54,7 +54,7 @@ _LAYERS: tuple[tuple[str, ...], ...] = (
     ("web",),
     ("strings",),
     ("termserver",),
-    # They are for those who use the package, and nobody in it uses them.
+    # They are for programs that use the package; no module in it uses them.
     ("probe", "testing"),
 )
 _TWISTED = (
@@ -154,8 +154,8 @@ class ImportTests(SynchronousTestCase):
 
     def test_apart(self) -> None:
         """
-        C{term-probe} is about any server, and needs none of ours; nobody else
-        needs what is for tests.
+        C{term-probe} is for any server, and needs no other module of ours; no other
+        module needs those for tests.
         """
         for name, imports in self.imports.items():
             for other in imports:
@@ -254,7 +254,7 @@ class PrivateTests(SynchronousTestCase):
 
     def test_read(self) -> None:
         """
-        Nobody else reads a private attribute of another object, by whatever
+        No other module reads a private attribute of another object, by whatever
         means.
         """
         private = privateNames()

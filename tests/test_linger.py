@@ -102,8 +102,8 @@ class ClockTests(TransportTestCase):
 
     def test_acknowledged(self) -> None:
         """
-        Who does not linger waits all the same until the peer has acknowledged
-        all: that is bounded by C{flushTimeout}, and soon noticed.
+        A connection that does not linger still waits until the peer has acknowledged
+        all.  That is bounded by C{flushTimeout}, and soon noticed.
         """
         for linger in ("off", "on"):
             self.begin(linger, owed=1000)
@@ -169,7 +169,7 @@ class Late(Resource):
 
 class ExpectsTests(SynchronousTestCase):
     """
-    Who expects more, of the applications that are known.
+    Which of the known applications expect more.
     """
 
     def test_http(self) -> None:

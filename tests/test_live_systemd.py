@@ -227,7 +227,7 @@ class LiveTests(SynchronousTestCase):
     def test_several(self) -> None:
         """
         Two processes share the socket, as C{docs/deploy/systemd.rst} has it: while
-        one of them drains the other one accepts, nobody is refused or reset, and
+        one of them drains the other one accepts, no client is refused or reset, and
         each has metrics of its own.  Without C{NonBlocking=yes} it stands still.
         """
         page = _DEPLOY.joinpath("systemd.rst").read_text("utf-8")

@@ -72,7 +72,8 @@ class MachineTests(SynchronousTestCase):
         """
         Whatever asks for an end that takes its time has the application asked
         first, and nothing else done; when the same comes again, it takes effect,
-        and nobody is asked once more.  What comes meanwhile does what it did.
+        and the application is not asked again.  Inputs that come meanwhile take effect
+        as before.
         """
         begins = set()
         for node, event in product(Node, Input):

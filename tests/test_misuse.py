@@ -216,7 +216,7 @@ class Misusing(TerminationMixin, Protocol):
         found = [] if self.fired == 2 else [f"whenTerminated fired {self.fired} times"]
         for what in ("lost", "terminated"):
             count = self.told.count(what)
-            # Who has been replaced may be told nothing more.
+            # A protocol that was replaced may be told nothing more.
             if count > 1 or not (count or self.replaced):
                 found.append(f"told {count} times: {what}")
         for what in ("begins", "closes"):

@@ -581,7 +581,7 @@ class ClientTests(SynchronousTestCase):
 
     def test_letGoAfar(self) -> None:
         """
-        Where there is no table, a byte draws a RST from who has let go.
+        Without the kernel's table, a server that has let go answers a byte with RST.
         """
         for close, held in ((self.server.close, True), (lambda: None, False)):
             self.setUp()

@@ -131,7 +131,7 @@ class TwistedTests(DeployTestCase):
     def test_tls(self) -> None:
         """
         Over TLS, and over HTTP/2, bare loses, and behind C{term:} nothing is lost.
-        Who waits in the accept queue has not even begun with TLS.
+        A client in the accept queue has not even begun with TLS.
         """
         needs("h2", "priority")
         for more in ((), ("--http2",)):

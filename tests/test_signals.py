@@ -136,7 +136,7 @@ class ProcessTests(SynchronousTestCase):
 
     def test_secondInDelay(self) -> None:
         """
-        A second signal in C{readinessDelay} resets who is there, and nobody is
+        A second signal in C{readinessDelay} resets the connections, and none is
         accepted any more: the process ends.
         """
         server = Server(self, (*TERMSERVER, LISTEN, "--readiness-delay=600"))
@@ -471,8 +471,8 @@ class SignalTests(SynchronousTestCase):
 
     def test_leak(self) -> None:
         """
-        Nothing keeps a reactor alive that nobody has any more; and one reactor
-        has one table.
+        The table does not keep a reactor alive that nothing else refers to; and one
+        reactor has one table.
         """
         references = []
         for _ in range(10):
@@ -557,7 +557,7 @@ class ReadyTests(SynchronousTestCase):
 
     def test_notYetRunning(self) -> None:
         """
-        Who is about to listen when the reactor begins to run is waited for.
+        The process is not ready before an endpoint that is about to listen listens.
         """
         process = systemd.Process(self.reactor)
         process.awaits(succeed(None))

@@ -430,7 +430,7 @@ class EndTests(SocketTestCase):
     def test_producerFailsToBegin(self) -> Any:
         """
         A pull producer that raises when it is registered is not registered: the
-        end does not wait for it, and nobody asks it again.
+        end does not wait for it, and it is not asked again.
         """
         asked: list[object] = []
 

@@ -155,8 +155,8 @@ class StatesTests(SynchronousTestCase):
 
     def test_counts(self) -> None:
         """
-        How many there are is exact at once; who wants to know often does not
-        ask each connection each time.
+        The number of connections is exact at once; a caller that asks often does not
+        make each connection be asked each time.
         """
         clock = Clock()
         states = States(clock)
@@ -846,7 +846,7 @@ class OptionTests(SynchronousTestCase):
 
     def test_default(self) -> None:
         """
-        Nobody who has not asked for it has one.
+        Without the option there is no page.
         """
         self.assertIsInstance(makeService(options()), DrainingService)
 

@@ -529,7 +529,7 @@ class HandshakeTests(TLSTestCase):
     @inlineCallbacks
     def test_probe(self) -> Any:
         """
-        Who connects and closes, as a health check does, has failed at TLS.
+        A client that connects and closes, as a health check does, has failed at TLS.
         """
         factory = self.serve(Protocol)
         connect(factory.port).close()

@@ -319,8 +319,8 @@ class ReplacingTests(TransparencyTestCase):
     @inlineCallbacks
     def test_protocol(self) -> Any:
         """
-        Whoever replaces its transport's C{protocol} finds the new one there; it
-        is given the data and told of the end, and the previous one is not.
+        A protocol that replaces its transport's C{protocol} finds the new one there.
+        The new one is given the data and told of the end, and not the previous one.
         """
 
         def answer(app: Any, data: bytes) -> None:
@@ -1064,8 +1064,8 @@ class ProxiedTests(TransparencyTestCase):
     @inlineCallbacks
     def test_ends(self) -> Any:
         """
-        Whoever ends the connection, over TCP and TLS: what was written arrives, and
-        the application is told once, and with the mixin of the report once.
+        Whichever side ends the connection, over TCP and TLS: what was written arrives,
+        and the application is told once, and with the mixin of the report once.
         """
         needs("OpenSSL")
         for kind in App, MixedApp:

@@ -79,7 +79,7 @@ class Checker:
 @once
 class MypyTests(Checker, SynchronousTestCase):
     """
-    C{mypy --strict}, as who has no plugin runs it.
+    C{mypy --strict}, without a plugin.
     """
 
     plugin = ""

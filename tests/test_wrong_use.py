@@ -407,7 +407,7 @@ class ProcessTests(SynchronousTestCase):
 
     def test_noThread(self) -> None:
         """
-        Without it nobody looks.
+        Without the option the calls are not checked.
         """
         code, said, errors = self.run_("-c", _THREAD)
         self.assertEqual((code, said), (0, "right\n"), errors)

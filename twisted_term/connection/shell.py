@@ -172,7 +172,7 @@ class Connection:
                 return
             ending = self.ending = Ending(self, event)
             quiet = self._begins(ending)
-            if self.node is not before:  # by who was asked
+            if self.node is not before:  # the application was asked, and has moved it
                 return
         steps = QUIET if quiet else UNASKED if ending.hook is None else ASKED
         after, noted, seals, outputs = steps[before][event]

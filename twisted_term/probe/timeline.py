@@ -51,8 +51,8 @@ class Timeline:
     """
     The moments of one connection.
 
-    @ivar watch: says how the server's side is; C{None} if nobody wants to know,
-        for it takes some time to find out.
+    @ivar watch: returns the state of the server's side; C{None} if the time line need
+        not show it, because it takes some time to find out.
     """
 
     def __init__(self) -> None:

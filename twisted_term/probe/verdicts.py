@@ -72,7 +72,7 @@ class Round:
     @ivar closeNotify: has the server sent one?  C{None} without TLS.
     @ivar held: seconds from the server's FIN until it let go of a client that
         never closes; C{None} in all other cases.
-    @ivar story: what happened, line by line, if somebody wants to know.
+    @ivar story: what happened, line by line, if the user asked for that.
     """
 
     verdict: Verdict

@@ -284,8 +284,8 @@ def ground(transport: Any) -> Beneath:
     lowest = transport
     if issubclass(type(transport), ProtocolWrapper):
         lowest = bottom(transport)
-    # A third party's proxy provides what its transport does, but nobody calls what
-    # is replaced on it.
+    # A third party's proxy provides the interfaces of its transport, but Twisted calls
+    # the transport, and not the methods that would be replaced on the proxy.
     tells = IHalfCloseableDescriptor.implementedBy(type(lowest))
     return Descriptor(lowest) if tells else Opaque(lowest)
 

@@ -46,7 +46,7 @@ def lasting(transport: Any, doRead: _Read) -> _Read:
 
 
 def _hasGone(descriptor: int) -> bool:
-    if descriptor < 0:  # closed by who was told
+    if descriptor < 0:  # the application was told, and has closed it
         return False
     poll = select.poll()
     poll.register(descriptor, 0)  # hang-up is told unasked, see poll(2)
