@@ -218,15 +218,25 @@ class Run:
         self.application = built.pop()
         self.transport = self.application.transport
 
-    def input(self, connection: Connection, event: Input) -> None:
+    def input(self, connection: Connection, event: Input, quiet: bool = False) -> None:
         """
         The connection's own, which is checked on the way, against the rules.
+
+        @param quiet: all is acknowledged when the peer's FIN comes.
         """
-        assert connection.node is self._node
-        self._node = self.rules.check(self._node, event)
+        before = self._node
+        assert connection.node is before
+        self._check(event)
+        if before.state is State.OPEN and self._node.working and not self._working():
+            self._check(Input.WORK_DONE)  # which is known then
+        if quiet:
+            self._check(Input.ACKNOWLEDGED)
         if self._node.leaving:  # nobody has to be asked
-            self._node = self.rules.check(self._node, Input.MAY_CLOSE)
-        _input(connection, event)
+            self._check(Input.MAY_CLOSE)
+        _input(connection, event, quiet)
+
+    def _check(self, event: Input) -> None:
+        self._node = self.rules.check(self._node, event)
 
     # What is known.
 

@@ -524,7 +524,7 @@ class TwistedTests(ProbeTestCase):
     def test_libraryGoesAway(self) -> None:
         """
         h2 sends nothing behind a client's GOAWAY, not even what was queued.  When
-        this fails, look at what twisted.web does then, and at L{test_termHTTP2}.
+        this fails, L{twisted_term.applications.http2.Parting} is not needed any more.
         """
         needs("h2")
         from h2.config import H2Configuration
@@ -553,17 +553,6 @@ class TwistedTests(ProbeTestCase):
             verdicts = {name: one["verdict"] for name, one in rounds.items()}
             self.assertEqual({*verdicts.values()}, {"clean"}, verdicts)
             self.assertEqual(status, 0)
-
-    # Two libraries below us see to that.  h2 takes a connection that has received a
-    # GOAWAY for closed, whatever RFC 9113, section 6.8, says of the streams that are
-    # open: it forgets what is not sent yet, its own SETTINGS included, and to send
-    # more is a ProtocolError.  And at h2's ConnectionTerminated, twisted.web tells
-    # each of its streams that the connection is lost, and ends it.  To keep that frame
-    # from the two, somebody of ours would have to read each frame of an open
-    # connection, which costs everybody, for clients that hardly exist.
-    test_termHTTP2.todo = (  # type: ignore[attr-defined]
-        "h2 and twisted.web drop their streams at a client's GOAWAY, behind term: too"
-    )
 
     def test_termWebSocket(self) -> None:
         """

@@ -134,9 +134,10 @@ class Parting:
         @param kind: the class of GOAWAY frames.
         """
         self._connection = connection
-        table = connection.conn._frame_dispatch_table
-        self._receive = table[kind]
-        table[kind] = self.received
+        table = getattr(connection.conn, "_frame_dispatch_table", {})
+        if kind in table:  # else this is another h2, and Twisted drops the streams
+            self._receive = table[kind]
+            table[kind] = self.received
 
     def received(self, frame: Any) -> Any:
         """

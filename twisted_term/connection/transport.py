@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.protocols.policies import ProtocolWrapper
 from zope.interface import implementer
 
-from .._checks import checkPolicy
+from .._checks import checkPolicy, checkSeconds
 from .._types import Producer
 from ..interfaces import ITerminableTransport
 from ..policy import TerminationPolicy
@@ -237,10 +237,7 @@ class TerminatingTransport(_Roomy):
         See L{ITerminableTransport.terminate}.
         """
         if timeout is not None:
-            if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
-                raise TypeError(f"timeout={timeout!r}: must be a number of seconds")
-            if not timeout >= 0:
-                raise ValueError(f"timeout={timeout!r}: must be 0 seconds or more")
+            checkSeconds("timeout", timeout)
         done = self.whenTerminated()
         self.loseConnection()
         if timeout is not None:
