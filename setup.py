@@ -47,6 +47,10 @@ setup(
         "test": [
             "autobahn",
             "build",
+            # pydoctor asks for any version, and later ones need Python 3.10.  The pip
+            # that comes with Python 3.9 tries for many minutes where the index does
+            # not tell it so.
+            "cachecontrol<0.14.4; python_version < '3.10'",
             "coverage[toml]>=7.10",
             "daphne",
             "docutils",
@@ -83,7 +87,14 @@ setup(
             "sphinx-copybutton",
         ],
         "suites": ["django", "httpbin", "multipart", "treq", "werkzeug"],
-        "lint": ["mypy", "mypy-zope", "pre-commit", "pyright[nodejs]", "ruff"],
+        "lint": [
+            "check-jsonschema",
+            "mypy",
+            "mypy-zope",
+            "pre-commit",
+            "pyright[nodejs]",
+            "ruff",
+        ],
         "matrix": ["nox"],
         "mutation": ["cosmic-ray>=8", "twisted_term[test]"],
         "release": ["build", "check-wheel-contents", "towncrier", "twine"],

@@ -30,7 +30,7 @@ ROWS = [
         "WebSocket: Autobahn, Daphne, ``twisted.web``",
         "a producer",
         "gone",
-        "Close with 1001; the peer's Close is awaited for 5 seconds",
+        "Close with 1001, or 1012; the peer's Close is awaited for 5 seconds",
         [
             "test_applications_websocket.WebSocketTests",
             "test_applications_websocket.DaphneTests",

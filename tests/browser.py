@@ -1,5 +1,5 @@
 """
-A status page as a person has it: C{twistd termserver --status}, connections
+A status page as a person sees it: C{twistd termserver --status}, connections
 that end in different ways, and headless Chromium.
 """
 
@@ -47,7 +47,7 @@ class Watched:
     def __init__(self, test: Any, *options: str) -> None:
         self.server = Server(test, (*TERMSERVER, LISTEN, _STATUS, *_LIMITS, *options))
         self.status = int(self.server.wait(r"Site .*starting on (\d+)")[1])
-        # Its first connection is the harness's own, and counts.
+        # The harness makes the first connection, and the page counts it.
         self.port = self.server.port()
         self.url = f"http://127.0.0.1:{self.status}/"
 
@@ -60,7 +60,7 @@ class Watched:
 
     def slow(self) -> None:
         """
-        One that half-closes, and whose peer takes its time.
+        One connection half-closes, and its peer is slow to end.
         """
         with connect(self.port, b"SEND 1000\nSHUTDOWN\n") as client:
             receive(client)
@@ -86,7 +86,7 @@ class Watched:
 
     def expired(self) -> None:
         """
-        One peer has all, and never says that it is done.
+        One peer has received everything, and never sends FIN.
         """
         with connect(self.port, b"SEND 1000\nCLOSE\n") as client:
             receive(client)

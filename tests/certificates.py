@@ -1,5 +1,5 @@
 """
-A certificate for the TLS tests, and what makes connections of it.
+A certificate for the TLS tests, and the functions that connect with it.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def certificateFile(test: Any) -> str:
 
 def serverOptions(version: str = "TLSv1_3") -> Any:
     """
-    What a Twisted server makes TLS of, of one version.
+    The options with which a Twisted server speaks one version of TLS.
     """
     pem = certificate()
     from OpenSSL import SSL
@@ -97,7 +97,7 @@ def serverOptions(version: str = "TLSv1_3") -> Any:
 
 def clientOptions() -> Any:
     """
-    What a Twisted client makes TLS of; it trusts the certificate.
+    The options with which a Twisted client speaks TLS; it trusts the certificate.
     """
     pem = certificate()
     from twisted.internet.ssl import (
@@ -112,7 +112,7 @@ def clientOptions() -> Any:
 
 def context(version: str = "TLSv1_3") -> ssl.SSLContext:
     """
-    What Python's C{ssl} makes TLS of.
+    The context with which Python's C{ssl} speaks TLS.
     """
     found = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     pem = certificate().decode()

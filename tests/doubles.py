@@ -1,6 +1,6 @@
 """
-What stands in for a transport, an application and a producer, and a connection
-between them under a Clock.
+Test doubles of a transport, an application and a producer, and a connection between
+them under a Clock.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Wire:
 
 class Application(Protocol):
     """
-    Records what it is told, and does what the test says.
+    Records how it is called, and does what the test says.
     """
 
     def __init__(self) -> None:
@@ -144,7 +144,7 @@ class TransportTestCase(SynchronousTestCase):
     @property
     def below(self) -> Any:
         """
-        What the wrapped transport talks to.
+        The protocol of the wrapped transport.
         """
         return self.wire.protocol
 
@@ -156,7 +156,7 @@ class TransportTestCase(SynchronousTestCase):
 
     def advance(self, seconds: float) -> None:
         """
-        Let time pass, in steps that show when it is that something happens.
+        Let time pass, in steps so small that a test sees when something happens.
         """
         end = self.clock.seconds() + seconds
         while self.clock.seconds() < end - 1e-9:
@@ -168,7 +168,7 @@ class TransportTestCase(SynchronousTestCase):
 
     def end(self) -> Any:
         """
-        The wrapped transport does as it was asked, if it was only asked.
+        If the wrapped transport was asked to end, let it end.
         """
         if self.wire.protocol is not None:
             self.wire.connectionLost(Failure(CONNECTION_DONE))

@@ -5,8 +5,8 @@ systems are forced, in the servers that the tests start too
 
     python -m tests.elsewhere
 
-A test of what Linux alone can do is skipped, with its reason.  Modules of tests that
-are given, C{tests.test_ends}, take the place of all.
+A test of what Linux alone can do is skipped, with its reason.  If modules of tests are
+named on the command line, such as C{tests.test_ends}, only these run.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ SKIPS: dict[str, tuple[str, ...]] = {
 
 def skipping(reason: str) -> Callable[..., Any]:
     """
-    What takes the place of a test.
+    A function that takes the place of a test, and skips.
     """
 
     def skipped(self: Any, *arguments: Any) -> None:

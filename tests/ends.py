@@ -1,5 +1,5 @@
 """
-What tests of an end share, whichever way the connection is made: TCP, UNIX or TLS.
+What the tests of ends over TCP, UNIX and TLS share.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Ended(Recorder):
 @implementer(IHalfCloseableProtocol)
 class HalfClosing(Ended):
     """
-    Is told of both FINs, and does as the test says at that of the peer.
+    Is told of both FINs, and does what the test says at the peer's FIN.
     """
 
     def readConnectionLost(self) -> None:
@@ -122,7 +122,7 @@ def endWriting(client: Any) -> None:
     """
     if isinstance(client, ssl.SSLSocket):
         client.settimeout(0.2)
-        with contextlib.suppress(OSError):  # nobody answers it yet
+        with contextlib.suppress(OSError):  # unwrap() would wait for the peer's
             client.unwrap()
         client.settimeout(SECONDS)
     else:

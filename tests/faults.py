@@ -22,8 +22,8 @@ from .support import SECONDS
 
 _PORT = 8023
 _LISTEN = f"tcp:{_PORT}:interface={SERVER}:backlog=1000"
-#: Seconds: where the link is cut, the bound of all that the policy bounds, and
-#: what a busy machine may add.
+#: Seconds: all limits of the policy in the cases where the link is cut, and the time
+#: that a busy machine may add.
 LIMIT, SLACK = 3.0, 10.0
 OURS = (*TERMSERVER, f"--listen={_LISTEN}", "--linger-idle=30")
 _LIMITED = (f"--flush-timeout={LIMIT}", f"--linger-idle={LIMIT}")
@@ -74,10 +74,10 @@ class Exchange:
     """
     What one client got.
 
-    @ivar port: the client's, as the server's log has it.
-    @ivar asked: so many bytes.
-    @ivar got: so many have arrived.
-    @ivar intact: they are the ones that were asked for.
+    @ivar port: the client's port, by which the server's log names it.
+    @ivar asked: how many bytes the client asked for.
+    @ivar got: how many bytes have arrived.
+    @ivar intact: are they the bytes that were asked for?
     @ivar end: C{FIN}, C{RST}, or C{none}.
     """
 
@@ -103,7 +103,7 @@ class Client:
 
     def meet(self) -> None:
         """
-        Wait until all clients have come so far, and for what happens then.
+        Wait until all clients have come to this point, and the fault has happened.
         """
         self._meet.wait(SECONDS)
 
@@ -118,7 +118,7 @@ class Client:
 
     def upload(self, count: int) -> threading.Thread:
         """
-        Send what nobody waits for, in the background.
+        Send bytes that the server does not wait for, in the background.
         """
 
         def run() -> None:

@@ -5,10 +5,10 @@ depends on neither, and takes long, runs once beside them (marked with a star)::
 
     python -m tests.matrix epoll:python poll:python epoll:/old/bin/python
 
-Behind C{--coverage} the first run counts the lines and branches that it takes, in the
-processes that it starts too, and what is missing is printed for each module.  (The
-one with the star is the longest, and counts nothing: it is about the prober, the
-balancers and other programs.)
+With C{--coverage} the first run counts the lines and branches that it takes, also in
+the processes that it starts, and prints for each module what is missing.  (The run with
+the star is the longest, and counts nothing: it is about the prober, the balancers and
+other programs.)
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _ONCE = (
     "rolling",
     "soak",
 )
-#: What counts the branches; pyproject.toml says of what.
+#: The command that counts the branches; pyproject.toml names the package.
 _COVERAGE = ("-m", "coverage")
 _COUNTED = (*_COVERAGE, "run", f"--rcfile={_TESTS.parent / 'pyproject.toml'}")
 _HEAD = ("reactor", "python", "twisted", "passed", "skipped", "failed", "seconds")

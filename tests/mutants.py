@@ -19,17 +19,7 @@ EXPLAINED: dict[tuple[str, str, str], str] = {
         'end = f"--> {other.name:<11}" if index <= 0 else "   " + " " * 12',
     ): "enumerate() counts from 0",
     (
-        "ending",
-        "if soon or shortest < _FIRST:",
-        "if soon or shortest != _FIRST:",
-    ): "the first look comes after the same pause, by a way that costs more",
-    (
-        "ending",
-        "if soon or shortest < _FIRST:",
-        "if soon or shortest <= _FIRST:",
-    ): "the first look comes after the same pause, by a way that costs more",
-    (
-        "ending",
+        "bounds",
         "changed = owed != self._owed or (owed and acknowledged != self._acknowledged)",
         "changed = owed is not self._owed or (owed and acknowledged != self._acknowledged)",
     ): "both are bools, or None",
@@ -64,19 +54,19 @@ EXPLAINED: dict[tuple[str, str, str], str] = {
         "if Phase.CLOSING <= self._phase != Phase.DRAINED:",
     ): "DRAINED is the last phase",
     (
-        "ending",
+        "bounds",
         "acknowledged, owed = queue.acknowledged, queue.unacknowledged > 0",
         "acknowledged, owed = queue.acknowledged, queue.unacknowledged != 0",
     ): "a count of bytes is not negative",
     (
-        "ending",
-        "acknowledged, owed = -unsent, unsent > 0",
-        "acknowledged, owed = -unsent, unsent != 0",
+        "bounds",
+        "acknowledged, owed = unsent, unsent > 0",
+        "acknowledged, owed = unsent, unsent != 0",
     ): "a count of bytes is not negative",
     (
-        "ending",
-        "self._wait(min(pause, left / 2 if left > _FIRST else left))",
-        "self._wait(min(pause, left / 2 if left >= _FIRST else left))",
+        "bounds",
+        "self._wait(min(pause, left / 2 if left > FIRST else left))",
+        "self._wait(min(pause, left / 2 if left >= FIRST else left))",
     ): "one look more where exactly that much is left, and the same end",
     (
         "drainer",
@@ -98,4 +88,34 @@ EXPLAINED: dict[tuple[str, str, str], str] = {
         "if self._phase is not Phase.SERVING:",
         "if self._phase > Phase.SERVING:",
     ): "SERVING is the first phase",
+    (
+        "ending",
+        "if self._bounds is not None or soon or connection.policy.shortest < SOON:",
+        "if self._bounds is not None or soon or connection.policy.shortest != SOON:",
+    ): "the first look comes after the same pause, by a way that costs more",
+    (
+        "ending",
+        "if self._bounds is not None or soon or connection.policy.shortest < SOON:",
+        "if self._bounds is not None or soon or connection.policy.shortest <= SOON:",
+    ): "the first look comes after the same pause, by a way that costs more",
+    (
+        "ending",
+        "if self._bounds is not None or soon or connection.policy.shortest < SOON:",
+        "if self._bounds is not None or soon or connection.policy.shortest is not SOON:",
+    ): "the first look comes after the same pause, by a way that costs more",
+    (
+        "bounds",
+        "SOON = FIRST * _LOOKS",
+        "SOON = FIRST + _LOOKS",
+    ): "the first look comes after the same pause, by a way that costs more",
+    (
+        "bounds",
+        "return [(self._settled, 0.0, Input.LINGER_EXPIRED)]",
+        "return [(self._settled, -1.0, Input.LINGER_EXPIRED)]",
+    ): "it is over either way, for no acknowledgement comes in the future",
+    (
+        "ending",
+        "if self.writesDropped == 1:",
+        "if self.writesDropped <= 1:",
+    ): "one has just been counted",
 }

@@ -10,10 +10,10 @@ L{RemoveStatement}; the tests are those under C{Clock}, which take a second.  A 
 is a process of its own, forked from this one, that imports the changed text in
 place of the file: no file is touched, and mutants run side by side.
 
-What is changed in annotations alone is no mutant, since nothing evaluates them.  A
-mutant that survives is printed with its line.  Where no test can tell it from
-the original, L{EXPLAINED} has the reason; for any other the exit status is 1, and so it
-is for a reason whose mutant is killed, or is gone.
+A change in annotations is no mutant, because nothing evaluates them.  A mutant that
+survives is printed with its line.  If no test can tell it from the original,
+L{EXPLAINED} has the reason.  The exit status is 1 if a survivor has no reason, or if a
+reason is left whose mutant is killed or gone.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ _ROOT = Path(__file__).parents[1]
 _TESTS = {
     "twisted_term.connection.machine": ("test_machine",),
     "twisted_term.connection.ending": (),
+    "twisted_term.connection.bounds": (),
     "twisted_term.drain.drainer": (
         "test_drain.ClockTests",
         "test_drainer.PortTests",
@@ -88,10 +89,10 @@ _PRELOADED = (
     "twisted.trial.runner",
     "twisted.web.server",
 )
-#: A run that takes so many times as long as that of the original, and these
-#: seconds, does not end.
+#: A run counts as endless when it takes this many times as long as that of the
+#: original, and these seconds in addition.
 _TIMES, _SECONDS = 10, 10.0
-#: Bytes; a mutant that wants more has lost its way.
+#: The most bytes of memory that a mutant may have.
 _MEMORY = 4 << 30
 
 
@@ -178,7 +179,7 @@ class RemoveStatement:
 
 def _meaning(source: str) -> str:
     """
-    The module without what nobody evaluates who imports it.
+    The module without the parts that an import does not evaluate.
     """
     tree = ast.parse(source)
     tree.body = [node for node in tree.body if not isinstance(node, ast.If)]

@@ -43,7 +43,7 @@ _numbers = itertools.count()
 @dataclass(frozen=True)
 class Weather:
     """
-    What befalls the packets, in both directions, as netem has it.
+    What happens to the packets, in both directions, in the terms of netem.
 
     @ivar delay: seconds that each packet takes.
     @ivar loss: the share that is lost.
@@ -70,7 +70,8 @@ class Direction:
 
     def fate(self, weather: Weather) -> str:
         """
-        The next packet's; always two draws, so that it depends on no other.
+        The fate of the next packet.  It takes two random numbers for each packet, so
+        that the fate of one does not depend on another's.
         """
         loss, reorder = self._chance.random(), self._chance.random()
         if loss < weather.loss:
@@ -227,4 +228,23 @@ class Link:
                     heapq.heappush(ways, (due, next(numbers), direction.sink, packet))
 
 
-__all__ = ["CLIENT", "SERVER", "Direction", "Link", "Weather"]
+def inNetwork(*command: str) -> tuple[str, ...]:
+    """
+    A command that runs in a network namespace of its own, with its own settings in
+    C{/proc/sys/net}; it has nothing but the loopback, which is down.
+
+    @raise SkipTest: where there can be none.
+    """
+    unshare = shutil.which("unshare")
+    if unshare is None or shutil.which("ip") is None:
+        raise SkipTest("no unshare or ip command")
+    if os.geteuid() != 0:
+        raise SkipTest("network namespaces need root")
+    inside = (unshare, "--net")
+    done = subprocess.run((*inside, "true"), capture_output=True, text=True)
+    if done.returncode:
+        raise SkipTest(f"no network namespace: {done.stderr.strip()}")
+    return (*inside, *command)
+
+
+__all__ = ["CLIENT", "SERVER", "Direction", "Link", "Weather", "inNetwork"]

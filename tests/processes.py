@@ -111,8 +111,8 @@ class Server:
 
     def port(self) -> int:
         """
-        Wait until it serves, which it does after it has said so: until then
-        a signal finds no handler.
+        Wait until the server answers.  It says its port earlier, when it has not
+        installed its signal handlers yet.
         """
         port = int(self.wait(PORT)[1])
         with connect(port, b"ECHO x\r\n\r\n") as client:

@@ -1,6 +1,6 @@
 """
-What a connection promises, in terms of what has happened and not of the
-states: beside this, generated inputs drive the state machine.
+What a connection promises, in terms of what has happened, and not of the machine's
+states.  Generated inputs drive the state machine, and these rules check each step.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from twisted_term.connection.machine import STEPS, Input, Node, Output, State
 
 _TIMERS = {Output.FLUSH, Output.WATCH_HALF_CLOSED, Output.LINGER, Output.AWAIT_ACK}
 _PEER_FIN = (Input.PEER_FIN, Input.PEER_FIN_HALF, Input.PEER_GONE)
-#: After these, nobody can take what work in flight would send.
+#: After these the peer cannot receive any more what work in flight would send.
 _NO_MORE_WORK = (Input.PEER_GONE, Input.TLS_FAILED)
 _CLOSING = (Input.LOSE, Input.TLS_FAILED)
 _LEAVES = (Input.MAY_CLOSE, Input.CLOSE_EXPIRED, Input.TAKEN)
@@ -23,12 +23,12 @@ class Rules:
     @ivar asking: the application is asked how the end is to be.
     @ivar asked: somebody has asked for an end: the application, or a peer
         whose FIN finds a protocol that cannot half-close.
-    @ivar closing: the application has closed, more than half.
+    @ivar closing: the application has closed, and not only half-closed.
     @ivar finAsked: FIN may go out, for the work in flight is done.
-    @ivar finSent: it is out.
-    @ivar peerFin: the peer's has been seen.
-    @ivar leaving: nothing is awaited any more but the application.
-    @ivar cause: what has brought the end.
+    @ivar finSent: our FIN is out.
+    @ivar peerFin: the peer's FIN has been seen.
+    @ivar leaving: only the application is still awaited.
+    @ivar cause: the input that has caused the end.
     """
 
     def __init__(self) -> None:
@@ -172,7 +172,7 @@ class Rules:
             assert not outputs & _TIMERS, told
             return after
         assert after.peerDone == self.peerFin, told
-        # Whatever is waited for is bounded.
+        # Every wait is bounded.
         changed = before != self._waitsFor and not self.leaving
         bounded = changed and self.state is not State.OPEN
         bounded = bounded or Output.STOP_WORK in outputs

@@ -1,5 +1,5 @@
 """
-Runs the suites of others over wrapped connections, and prints what is new::
+Runs the tests of other projects over wrapped connections, and prints new failures::
 
     python -m tests.suites                                  all of them
     python -m tests.suites twisted.internet.test.test_tls   what trial would run
@@ -34,9 +34,9 @@ from typing import NamedTuple, Optional
 
 #: Seconds for one suite; for a test that shows no sign of life; for a download.
 _SUITE, _STILL, _DOWNLOAD = 900.0, 150.0, 300.0
-#: A process that has died, or stood still, is begun again so often.
+#: A process that has died, or stands still, is started again at most this many times.
 _STARTS = 5
-#: So much of a traceback is shown.
+#: The number of lines of a traceback that are shown.
 _LINES = 4
 
 _TWISTED = (

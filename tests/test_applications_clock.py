@@ -154,6 +154,12 @@ class AskTests(SynchronousTestCase):
             TerminationPolicy,
             peerFin="no",
         )
+        self.assertRaisesRegex(
+            ValueError,
+            "^goodbye=1012: must be going-away or restart$",
+            TerminationPolicy,
+            goodbye=1012,
+        )
 
     def test_drain(self) -> None:
         """

@@ -147,6 +147,7 @@ class GoneTests(HTTPTestCase):
         C{curl} gives up, over HTTP/1.1, TLS and HTTP/2: the application is told,
         as in bare Twisted, and the connection ends.
         """
+        self.patience = 5  # keep-alive alone would take a minute
         for term in (False, True):
             for scheme, version in (
                 ("http", "--http1.0"),

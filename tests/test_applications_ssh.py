@@ -9,14 +9,14 @@ import subprocess
 import tempfile
 from pathlib import Path
 from typing import Any
-from unittest import SkipTest, skipIf
+from unittest import SkipTest
 
 from twisted.internet import reactor
 from twisted.internet.defer import inlineCallbacks
 from twisted.internet.task import deferLater
+from twisted.internet.testing import StringTransport
 from twisted.internet.threads import deferToThread
 
-import twisted
 from twisted_term import TerminatingFactory
 from twisted_term.applications.conch import SSH
 
@@ -54,6 +54,8 @@ def server(folder: str, ended: list[Any]) -> Any:
                 protocol.write(b"done\n")
                 protocol.loseConnection()
 
+            # Twisted before 26.10 needs the transport of a process to end a session.
+            protocol.makeConnection(StringTransport())
             self.call = reactor.callLater(float(command.split()[1]), done)
 
         def eofReceived(self) -> None:
@@ -124,10 +126,6 @@ class SSHTests(SocketTestCase):
         out, err = yield deferToThread(process.communicate, timeout=SECONDS)
         return process.returncode, out, err
 
-    @skipIf(
-        twisted.version.major < 25,
-        "the session of Twisted 24.7 raises when its process has ended before",
-    )
     @inlineCallbacks
     def test_finishes(self) -> Any:
         """

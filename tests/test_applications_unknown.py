@@ -5,6 +5,7 @@ A protocol that nobody knows: only the kernel can tell that its peer has gone.
 from __future__ import annotations
 
 import socket
+import subprocess
 from typing import Any
 
 from twisted.internet import reactor
@@ -12,8 +13,10 @@ from twisted.internet.defer import inlineCallbacks
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
 from twisted.protocols.policies import TimeoutFactory
 from twisted.python.components import registerAdapter
+from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyClass
 
@@ -29,7 +32,9 @@ from twisted_term.applications.rpc import AMP, PB
 from twisted_term.applications.websocket import Autobahn, Twisted
 from twisted_term.interfaces import IConversation
 
-from .support import SECONDS, SocketTestCase
+from .network import inNetwork
+from .processes import script
+from .support import SECONDS, SocketTestCase, once
 
 
 class Holding(TerminationMixin, Protocol):
@@ -118,6 +123,105 @@ class GoneTests(SocketTestCase):
             for protocol in factory.made:
                 protocol.transport.abortConnection()
             yield self.until(lambda reports=factory.reports: len(reports) == 2)
+
+
+#: A server that works for its clients, and two of these: one closes, and the other
+#: one half-closes.  It has a network of its own, whose kernel forgets a connection
+#: that was closed after two seconds, and not after sixty.
+_TRACKING = """
+import socket, subprocess, sys, time
+from pathlib import Path
+from twisted.internet import reactor
+from twisted.internet.defer import inlineCallbacks
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
+from twisted_term import TerminatingFactory
+
+FIN_TIMEOUT, ANSWER, CLOSE_WAIT = 2, 6, "08"
+subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+Path("/proc/sys/net/ipv4/tcp_fin_timeout").write_text(str(FIN_TIMEOUT))
+
+class Working(Protocol):
+    lost = None
+    def dataReceived(self, data):
+        self.name = data.decode()
+        made[self.name] = self
+        self.begin = reactor.seconds()
+        work = deferLater(reactor, ANSWER)
+        work.addCallback(lambda _: self.transport.write(b"answer" * 100_000))
+        if sys.argv[1] == "term":
+            self.transport.track(work)
+    def connectionLost(self, reason):
+        assert self.lost is None
+        self.lost = reactor.seconds() - self.begin
+
+def client(close):
+    with socket.create_connection(address) as connection:
+        connection.sendall(b"closes" if close else b"halfCloses")
+        time.sleep(0.2)
+        if close:
+            return 0
+        connection.shutdown(socket.SHUT_WR)
+        count = 0
+        while data := connection.recv(1 << 16):
+            count += len(data)
+        return count
+
+def waiting():
+    rows = Path("/proc/self/net/tcp").read_text().splitlines()[1:]
+    return sum(row.split()[3] == CLOSE_WAIT for row in rows)
+
+@inlineCallbacks
+def main():
+    closes = deferToThread(client, True)
+    halfCloses = deferToThread(client, False)
+    while len(made) < 2:
+        yield deferLater(reactor, 0.01)
+    yield closes
+    while made["closes"].lost is None:
+        yield deferLater(reactor, 0.01)
+    told = made["closes"].lost
+    count = yield halfCloses
+    yield deferLater(reactor, 0.5)
+    print(told < FIN_TIMEOUT, told < ANSWER, count, waiting())
+    reactor.stop()
+
+made = {}
+factory = Factory.forProtocol(Working)
+if sys.argv[1] == "term":
+    factory = TerminatingFactory(factory)
+host = reactor.listenTCP(0, factory, interface="127.0.0.1").getHost()
+address = host.host, host.port
+reactor.callWhenRunning(lambda: main().addErrback(lambda f: (print(f), reactor.stop())))
+reactor.run()
+"""
+
+
+@once
+class ForgottenTests(TestCase):
+    """
+    A protocol that has nothing to say, and whose client closes and sends no reset.
+    """
+
+    @inlineCallbacks
+    def test_keepAlive(self) -> Any:
+        """
+        The application is told when the client's kernel has forgotten the
+        connection, before its work is done, and no connection stays in CLOSE_WAIT.
+        A client that half-closes is left alone, though its answer takes three times
+        as long.  Bare Twisted tells at once, and loses that answer.
+        """
+        for way, told in (("bare", "True True 0 0"), ("term", "False True 600000 0")):
+            command = script(self, _TRACKING, way)
+            done = yield deferToThread(
+                subprocess.run,
+                inNetwork(*command),
+                capture_output=True,
+                text=True,
+                timeout=2 * SECONDS,
+            )
+            self.assertEqual(done.stdout.strip(), told, done.stderr)
 
 
 class ThirdPartyTests(SocketTestCase):

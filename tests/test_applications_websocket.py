@@ -136,8 +136,9 @@ class WebSocketTests(SocketTestCase):
     """
 
     @inlineCallbacks
-    def serve(self, kind: str, term: bool) -> Any:
+    def serve(self, kind: str, term: bool, options: str = "") -> Any:
         """
+        @param options: those of C{term:}.
         @return: a Deferred of the URL.
         """
         needs("websockets")
@@ -158,7 +159,7 @@ class WebSocketTests(SocketTestCase):
         self.reports: list[Any] = []
         served = self._noting(factory if kind.startswith("port") else site)
         self.addCleanup(deferLater, reactor, 0.3)
-        endpoint = serverFromString(reactor, "term:" * term + text)
+        endpoint = serverFromString(reactor, "term:" * term + text + options)
         port = yield endpoint.listen(served)
         self.addCleanup(port.stopListening)
         self.port = port.getHost().port
@@ -197,20 +198,21 @@ class WebSocketTests(SocketTestCase):
                 self.assertEqual(len(self.lost), 1)
                 if term:
                     yield self.until(lambda: self.reports)
-        ready: list[None] = []
-        url = yield self.serve(kind, True)
-        waiting = self.run_(Client(url).waits(lambda: ready.append(None)))
-        yield self.until(lambda ready=ready: ready)
-        self.transports[0].drain()
-        found = yield waiting
-        self.assertEqual(found, 1001)
-        yield self.until(lambda: self.reports)
-        self.assertEqual(self.reports[0].outcome.value, "clean")
+        for options, code in ("", 1001), (":goodbye=restart", 1012):
+            ready: list[None] = []
+            url = yield self.serve(kind, True, options)
+            waiting = self.run_(Client(url).waits(lambda to=ready: to.append(None)))
+            yield self.until(lambda ready=ready: ready)
+            self.transports[0].drain()
+            found = yield waiting
+            self.assertEqual(found, code)
+            yield self.until(lambda: self.reports)
+            self.assertEqual(self.reports[0].outcome.value, "clean")
 
     def test_autobahn(self) -> Any:
         """
         After the close handshake, begun by either side, the connection ends; a
-        client that goes without one is noticed; a drain says 1001.
+        client that goes without one is noticed; a drain says 1001, or 1012 by option.
         """
         return self.ends("autobahn")
 
@@ -314,16 +316,17 @@ class DaphneTests(SynchronousTestCase):
 
     def test_drain(self) -> None:
         """
-        SIGTERM: the client is told 1001.
+        SIGTERM: the client is told 1001, or 1012 by option.
         """
-        server = self.serve("term:")
-        client = self.client(server)
 
-        async def drained() -> Any:
-            connected = await client.connected()
+        async def drained(server: Server) -> Any:
+            connected = await self.client(server).connected()
             await asyncio.sleep(0.6)  # it is not new any more
             server.terminate()
             await connected.wait_closed()
             return connected.close_code
 
-        self.assertEqual(asyncio.run(drained()), 1001)
+        for prefix, code in ("term:", 1001), ("term:goodbye=restart:", 1012):
+            server = self.serve(prefix)
+            self.assertEqual(asyncio.run(drained(server)), code)
+            self.assertEqual(server.end(), 0)

@@ -55,6 +55,19 @@ if __name__ == "__main__":
     CommandLineInterface().run(["app:app", "-e", sys.argv[1]])
 """
 
+_POLL = """
+import sys
+
+async def app(scope, receive, send):
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    print("http.disconnect", flush=True)
+
+if __name__ == "__main__":
+    from daphne.cli import CommandLineInterface
+    CommandLineInterface().run(["app:app", "-e", sys.argv[1]])
+"""
+
 _HTTP2 = """
 import sys
 from twisted.internet import reactor
@@ -161,6 +174,29 @@ class AppTests(SynchronousTestCase):
         """
         needs("daphne")
         self.survives(*script(self, _ASGI, _LISTEN))
+
+    def test_daphneAbandoned(self) -> None:
+        """
+        C{http.disconnect} comes when a client gives up, over HTTP/1.1, TLS and
+        HTTP/2, long before keep-alive would find out.
+        """
+        needs("daphne", "cryptography", "OpenSSL", "h2", "priority")
+        curl = shutil.which("curl")
+        if curl is None:
+            raise SkipTest("no curl command")
+        overTLS = f"ssl:0:interface=127.0.0.1:privateKey={certificateFile(self)}"
+        for prefix in ("", "term:"):
+            for listen, scheme, versions in (
+                (_LISTEN, "http", ("--http1.0", "--http1.1")),
+                (overTLS, "https", ("--http1.1", "--http2")),
+            ):
+                server = Server(self, script(self, _POLL, prefix + listen))
+                address = f"{scheme}://127.0.0.1:{server.wait(PORT)[1]}/"
+                for count, version in enumerate(versions, 1):
+                    options = ("--silent", "--insecure", "--max-time", "0.5", version)
+                    given = subprocess.run((curl, *options, address), check=False)
+                    self.assertEqual(given.returncode, 28)  # a time-out
+                    server.wait(rf"(?s)(http.disconnect.*?){{{count}}}")
 
 
 class HTTP2Tests(SynchronousTestCase):

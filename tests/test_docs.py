@@ -483,22 +483,23 @@ class ExampleTests(SynchronousTestCase):
 
     def test_restartCode(self) -> None:
         """
-        The code in the Close frame is another one.
+        The code in the Close frame is another one, by an option of the string.
         """
-        text = example("restart-code")
-        code = "from twisted_term.applications.websocket import Autobahn, Twisted"
-        done = subprocess.run(
-            [
-                sys.executable,
-                "-c",
-                f"{text}\n{code}\nprint(Autobahn.code, Twisted.code)",
-            ],
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-            check=False,
-        )
-        self.assertEqual(done.stdout, "1012 1012\n", done.stderr)
+        needs("autobahn")
+        other = example("restart-code").strip()
+        text = re.sub("(?m)^listen = .*$", other, example("websocket"))
+        path = Path(mkdtemp()) / "restart_code.py"
+        path.write_text(text.replace(":8080:", ":0:"), "utf-8")
+        server = Server(self, (sys.executable, "-c", _RUN, str(path)))
+        client = connect(server.port(), UPGRADE)
+        received = b""
+        while not received.endswith(b"\r\n\r\n"):
+            received += client.recv(4096)
+        server.terminate()
+        close = client.recv(4096)
+        self.assertEqual(close[:1] + close[2:4], b"\x88\x03\xf4")  # 1012
+        client.close()
+        self.assertEqual(server.end(), 0)
 
     def test_agent(self) -> None:
         """

@@ -35,7 +35,7 @@ from twisted_term import (
     Outcome,
 )
 from twisted_term._waiters import Waiters
-from twisted_term.drain.drainer import Drainer
+from twisted_term.drain.drainer import DRAIN_TIMEOUT, Drainer
 from twisted_term.drain.port import acceptQueued
 from twisted_term.drain.progress import Progress
 from twisted_term.web import DrainingSite
@@ -96,13 +96,24 @@ class Told(Factory):
         self.told.append("drain")
 
 
+class Strict(Clock):
+    """
+    Takes no negative time, as no reactor does.
+    """
+
+    def callLater(self, delay: float, callable: Any, *args: Any, **kw: Any) -> Any:
+        if delay < 0:
+            raise ValueError(f"{delay} is less than 0")
+        return super().callLater(delay, callable, *args, **kw)
+
+
 class DrainerTestCase(SynchronousTestCase):
     """
     A drainer under a Clock.
     """
 
     def setUp(self) -> None:
-        self.clock: Any = Clock()
+        self.clock: Any = Strict()
         self.reports: list[Any] = []
         self.events: list[Any] = []
         globalLogPublisher.addObserver(self.events.append)
@@ -186,6 +197,25 @@ class PortTests(DrainerTestCase):
             counts = self.reports[-1].outcomes
             self.assertEqual(counts, {Outcome.ABORTED: len(wires)})
             self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_defaults(self) -> None:
+        """
+        Without a C{readinessDelay} listening stops at once; and what L{DRAIN_TIMEOUT}
+        leaves is reset within Kubernetes' 30 seconds.
+        """
+        self.made = drainer = Drainer(self.clock, DRAIN_TIMEOUT)
+        self.factory = drainer.wrap(Factory.forProtocol(Protocol), None)
+        port, wire = Port(), self.connect()
+        wire.protocol.transport.hold()
+        drainer.listens(port)
+        self.drain()
+        self.assertEqual(port.calls, ["stop"])
+        self.clock.pump([0.25] * 99)
+        self.assertNotIn("abortConnection", wire.calls)
+        self.clock.pump([0.25] * 2)
+        self.assertIn("abortConnection", wire.calls)
+        wire.protocol.connectionLost()
+        port.stop()
 
     def test_restarted(self) -> None:
         """
@@ -434,15 +464,16 @@ class AbortTests(DrainerTestCase):
 
     def test_clockSetBack(self) -> None:
         """
-        After a step of the clock backwards, no connection is new for hours.
+        After a step of the clock backwards, however small, no connection is new.
         """
-        self.drainer()
-        self.clock.advance(7200)
-        wire = self.connect()
-        self.clock.rightNow -= 3600
-        self.drain()
-        self.clock.pump([0, 0])
-        self.assertIn("loseWriteConnection", wire.calls)
+        for step in (3600, 0.25):
+            self.drainer()
+            self.clock.advance(7200)
+            wire = self.connect()
+            self.clock.rightNow -= step
+            self.drain()
+            self.clock.pump([0, 0])
+            self.assertIn("loseWriteConnection", wire.calls)
 
 
 class TellTests(DrainerTestCase):
@@ -663,6 +694,30 @@ class ProgressTests(DrainerTestCase):
                 "STATUS=" + self.said()[-1],
             ],
         )
+
+    def test_firstLine(self) -> None:
+        """
+        Where nobody was there, the first line comes after a second: when the drain
+        began in C{readinessDelay}, and when somebody comes after it.
+        """
+        drainer, port = self.drainer(timeout=25, delay=2.5), Port()
+        drainer.listens(port)
+        self.drain()
+        self.clock.advance(0.75)
+        self.assertEqual(self.said(), [])
+        self.clock.advance(0.25)
+        self.assertEqual(len(self.said()), 1)
+        self.clock.pump([1.5, 0, 0])
+        port.stop()
+        self.assertEqual(len(self.reports), 1)
+        self.events.clear()
+        wire = self.connect()
+        wire.protocol.transport.hold()
+        self.clock.pump([0, 0, 0.75])
+        self.assertEqual(self.said(), [])
+        self.clock.advance(0.25)
+        self.assertEqual(len(self.said()), 1)
+        wire.protocol.connectionLost()
 
     def test_startedAgain(self) -> None:
         """

@@ -10,6 +10,7 @@ from typing import Any, Callable
 
 from twisted.internet.error import ConnectionLost
 from twisted.internet.task import Clock
+from twisted.logger import LogLevel, globalLogPublisher
 from twisted.python.components import registerAdapter
 from twisted.python.failure import Failure
 
@@ -17,8 +18,9 @@ from twisted_term import Initiator, Outcome, State, TerminationPolicy
 from twisted_term.applications.conversation import Conversation
 from twisted_term.connection.beneath import descriptor, kernel
 from twisted_term.connection.beneath.kernel import SendQueue
+from twisted_term.connection.beneath.lowest import Lowest
 from twisted_term.connection.ending import Ending
-from twisted_term.connection.sweep import sweepOf
+from twisted_term.connection.timer import timerOf
 from twisted_term.interfaces import IConversation
 
 from . import doubles
@@ -61,6 +63,13 @@ def endings() -> int:
     return sum(type(found) is Ending for found in gc.get_objects())
 
 
+def _isLate(event: Any) -> bool:
+    """
+    Is it the line about a write that is too late?
+    """
+    return "a write after the end" in event.get("log_format", "")
+
+
 class Later(Clock):
     """
     One that does not begin at 0.
@@ -77,7 +86,7 @@ class EndingTestCase(TransportTestCase):
         """
         The reactor stops.
         """
-        sweepOf(self.clock).stop()  # type: ignore[arg-type]
+        timerOf(self.clock).stop()  # type: ignore[arg-type]
 
 
 class ReportTests(EndingTestCase):
@@ -108,6 +117,53 @@ class ReportTests(EndingTestCase):
         lingering = seconds.pop(State.LINGERING)
         self.assertEqual(seconds, {State.OPEN: 3.0, State.FLUSHING: 0.75})
         self.assertTrue(2.0 <= lingering <= 2.25, lingering)
+
+    def test_peerFinEnds(self) -> None:
+        """
+        The time of a FIN that is the end.
+        """
+        self.connect()
+        self.clock.advance(3)
+        self.transport.loseConnection()
+        self.below.writeConnectionLost()
+        self.clock.advance(1.5)
+        self.below.readConnectionLost()
+        report = self.end()
+        self.assertIs(report.outcome, Outcome.CLEAN)
+        self.assertEqual(report.peerFin, 4.5)
+        self.assertEqual(report.seconds[State.LINGERING], 1.5)
+
+    def test_closeNotify(self) -> None:
+        """
+        What TLS has sent is not what it has received.
+        """
+        for both in ((True, False), (False, True), (None, True), (True, None)):
+            self.patch(Lowest, "closeNotify", lambda below, both=both: both)
+            self.connect()
+            report = self.end()
+            found = report.closeNotifySent, report.closeNotifyReceived
+            self.assertEqual(found, both)
+
+    def test_writesDropped(self) -> None:
+        """
+        Each write that is too late is counted, and the first one is logged; what is
+        no bytes is refused all the same.
+        """
+        events: list[Any] = []
+        globalLogPublisher.addObserver(events.append)
+        self.addCleanup(globalLogPublisher.removeObserver, events.append)
+        for count in (0, 1, 3):
+            self.connect()
+            self.transport.loseConnection()
+            for _ in range(count):
+                self.transport.write(b"late")
+            for call, data in (("write", "late"), ("writeSequence", [b"", "late"])):
+                with self.assertRaises(TypeError):
+                    getattr(self.transport, call)(data)
+            self.assertEqual(self.end().writesDropped, count)
+            warned = [event["log_level"] for event in events if _isLate(event)]
+            self.assertEqual(warned, [LogLevel.warn] * min(count, 1))
+            events.clear()
 
     def test_bytesAfterPeerFin(self) -> None:
         """
@@ -182,17 +238,19 @@ class ReportTests(EndingTestCase):
         gc.disable()
         self.addCleanup(gc.enable)
         others = endings()
-        self.connect()
-        with self.transport.hold():
-            self.below.readConnectionLost()
-            self.transport.terminate(60)
-        self.clock.advance(0)
-        self.below.writeConnectionLost()
-        self.end()
-        self.stop()
-        self.application.transport = None
-        del self.transport
-        self.assertEqual(endings(), others)
+        for seconds in (0, 1):  # without a look, and with some
+            self.connect()
+            with self.transport.hold():
+                self.below.readConnectionLost()
+                self.transport.terminate(60)
+                self.clock.advance(seconds)
+            self.clock.advance(0)
+            self.below.writeConnectionLost()
+            self.end()
+            self.stop()
+            self.application.transport = None
+            del self.transport
+            self.assertEqual(endings(), others)
 
 
 class StopTests(EndingTestCase):
@@ -228,6 +286,23 @@ class StopTests(EndingTestCase):
             self.assertIs(report.outcome, Outcome.LOST)
             self.assertEqual(report.bytesUnacknowledged, 1000)
 
+    def test_reactorTells(self) -> None:
+        """
+        While the peer's FIN has not come, the reactor reads the connection, and tells
+        of its end itself: nobody else does.
+        """
+        for begin in ("loseConnection", "loseWriteConnection"):
+            self.connect()
+            with self.transport.hold():
+                getattr(self.transport, begin)()
+                self.stop()
+                self.assertNotIn("lost", self.application.told)
+            self.clock.advance(0)
+            self.below.writeConnectionLost()
+            self.stop()
+            self.assertEqual(self.reports, [])
+            self.end()
+
 
 class LookTests(EndingTestCase):
     """
@@ -249,20 +324,26 @@ class LookTests(EndingTestCase):
 
     def test_resetWhenAsked(self) -> None:
         """
-        Nor is one that is reset by who is asked whether work is in flight.
+        Nor is one that is reset by who is asked whether work is in flight,
+        whenever that is.
         """
-        self.connect(Probed())
+        for last in (1, 2, 3):
+            self.connect(Probed())
+            asked: list[None] = []
 
-        def works() -> bool:
-            self.transport.abortConnection()
-            return True
+            def works(last: int = last, asked: list[None] = asked) -> bool:
+                asked.append(None)
+                if len(asked) == last:
+                    self.transport.abortConnection()
+                return True
 
-        self.application.works = works  # type: ignore[attr-defined]
-        self.transport.loseConnection()
-        self.advance(1)
-        self.assertReset()
-        self.assertEqual(self.clock.getDelayedCalls(), [])
-        self.end()
+            self.application.works = works  # type: ignore[attr-defined]
+            self.transport.loseConnection()
+            self.advance(1)
+            self.assertEqual(len(asked), last)
+            self.assertReset()
+            self.assertEqual(self.clock.getDelayedCalls(), [])
+            self.end()
 
     def test_endsInALook(self) -> None:
         """
@@ -351,6 +432,102 @@ class LookTests(EndingTestCase):
         self.assertIs(self.transport.state, State.LINGERING)
         self.advance(0.875)
         self.assertIs(self.end().outcome, Outcome.LINGER_EXPIRED)
+
+    def test_beginsAgain(self) -> None:
+        """
+        A state that begins between two looks has the whole of its limit.
+        """
+        self.connect()
+        self.owe(1000)
+        hold = self.transport.hold()
+        self.transport.loseConnection()
+        self.looks(2)
+        self.clock.advance(0.5)
+        hold.release()
+        self.clock.advance(0)
+        self.assertEqual(self.fins(), 1)
+        self.assertEqual(self.looks(9)[-1], 8.0)
+        self.assertReset()
+        self.end()
+
+    def test_pausesAtWork(self) -> None:
+        """
+        While work is in flight and the peer is there, what has no event is only
+        the limit.
+        """
+        self.connect()
+        hold = self.transport.hold()
+        self.transport.loseConnection()
+        self.assertEqual(self.looks(7), [0.1, 0.3, 0.7, 1.5, 3.1, 6.3])
+        hold.release()
+        self.clock.advance(0)
+        self.end()
+
+    def test_lastByte(self) -> None:
+        """
+        One byte that the peer owes the acknowledgement of is owed, or that is still
+        in our own buffer.
+        """
+        self.connect()
+        self.owe(1)
+        self.transport.loseConnection()
+        self.below.writeConnectionLost()
+        self.below.readConnectionLost()
+        self.advance(1)
+        self.assertIs(self.transport.state, State.LINGERING)
+        self.owe(0, 1)
+        self.advance(1)
+        self.assertIs(self.end().outcome, Outcome.CLEAN)
+        self.patch(descriptor, "unsentBytes", lambda transport: 1)
+        self.connect()
+        self.wire.queue = None
+        self.transport.hold()
+        self.transport.loseConnection()
+        self.advance(9.25)
+        self.assertReset()
+        self.end()
+
+    def test_arrivesInThePast(self) -> None:
+        """
+        What arrives after a step of the clock backwards, but before the next look,
+        arrives no earlier than the last look.
+        """
+        self.policy = TerminationPolicy(lingerTime=None, lingerIdle=4)
+        self.connect()
+        begin = self.clock.seconds()
+        self.transport.loseConnection()
+        self.below.writeConnectionLost()
+        looked = self.looks(2.5)[-1]
+        self.assertEqual(looked, 2.05)
+        self.clock.rightNow -= 1
+        self.below.dataReceived(b"more")
+        end = begin + looked + 4
+        self.clock.pump([1 / 64] * (int(64 * (end - self.clock.seconds())) - 1))
+        self.assertIs(self.transport.state, State.LINGERING)
+        self.clock.pump([1 / 64] * 2)
+        self.assertIs(self.end().outcome, Outcome.LINGER_EXPIRED)
+
+    def test_arrivesEarly(self) -> None:
+        """
+        What arrives before the first look puts the end off; so it does where the
+        first look is sooner than usual, and where it is the acknowledgement that
+        is awaited.
+        """
+        for idle, arrives in ((4.0, 0.0625), (0.5, 0.03125)):
+            for owed in (False, True):
+                self.policy = TerminationPolicy(lingerTime=None, lingerIdle=idle)
+                self.connect()
+                if owed:
+                    self.owe(1)
+                self.transport.loseConnection()
+                self.below.writeConnectionLost()
+                self.owe(0, 1)
+                self.clock.advance(arrives)
+                self.below.dataReceived(b"more")
+                self.clock.pump([1 / 128] * int(128 * idle - 1))
+                self.assertIs(self.transport.state, State.LINGERING)
+                self.clock.pump([1 / 128] * 64)
+                self.assertIs(self.end().outcome, Outcome.LINGER_EXPIRED)
 
     def looks(self, seconds: float) -> list[float]:
         """
@@ -469,8 +646,9 @@ class LookTests(EndingTestCase):
         self.owe(1000)
         self.transport.loseConnection()
         self.below.writeConnectionLost()
+        self.assertEqual(self.looks(0.005), [0.005])
         self.owe(0, 1000)
-        self.assertEqual(self.looks(1), [0.005])
+        self.assertEqual(self.looks(1), [0.01])
         self.assertIs(self.end().outcome, Outcome.LINGER_EXPIRED)
 
     def test_sameNumber(self) -> None:
@@ -493,17 +671,18 @@ class LookTests(EndingTestCase):
         """
         unsent = [1000]
         self.patch(descriptor, "unsentBytes", lambda transport: unsent[0])
-        self.connect()
-        self.wire.queue = None
-        self.transport.hold()
-        self.transport.loseConnection()
-        for _ in range(30):
-            self.advance(1)
-            unsent[0] += 1
-        self.assertIs(self.transport.state, State.FLUSHING)
-        self.advance(10.25)
-        self.assertReset()
-        self.end()
+        for step in (1, -1):
+            self.connect()
+            self.wire.queue = None
+            self.transport.hold()
+            self.transport.loseConnection()
+            for _ in range(30):
+                self.advance(1)
+                unsent[0] += step
+            self.assertIs(self.transport.state, State.FLUSHING)
+            self.advance(10.25)
+            self.assertReset()
+            self.end()
 
     def test_tinyLimit(self) -> None:
         """

@@ -36,6 +36,7 @@ from twisted_term import (
     Outcome,
     State,
     TerminationMixin,
+    TerminationPolicy,
 )
 from twisted_term.termserver.demo import DemoFactory
 
@@ -48,7 +49,7 @@ from .certificates import (
 )
 from .doubles import TransportTestCase
 from .ends import KINDS, LISTEN, EndsTestCase, HalfClosing, endWriting
-from .support import SECONDS, SocketTestCase, exchange, receive
+from .support import SECONDS, Recorder, SocketTestCase, exchange, receive
 
 _RESET = struct.pack("ii", 1, 0)
 _LARGE = 20_000_000
@@ -270,6 +271,54 @@ class PeerTests(EndsTestCase):
         self.assertIs(report.outcome, Outcome.CLEAN)
         self.assertIs(report.initiator, Initiator.LOCAL)
         self.assertEqual(factory.lost[0].type, ConnectionDone)
+
+
+class OneTurnTests(EndsTestCase):
+    """
+    An end that is asked for while the reactor has something to write, too.
+    """
+
+    @inlineCallbacks
+    def test_any(self) -> Any:
+        """
+        The request of an end arrives while the answer before is still to be
+        written, and the reactor reads the one and writes the other: nothing of
+        the answer is lost, and the connection lingers.
+        """
+        for kind in KINDS:
+            for linger in ("always", "off"):
+                for end in ("loseConnection", "loseWriteConnection"):
+                    yield self.inOneTurn(kind, linger, end)
+
+    @inlineCallbacks
+    def inOneTurn(self, kind: str, linger: str, end: str) -> Any:
+        made: list[Any] = []
+
+        def received(protocol: Any, data: bytes) -> None:
+            getattr(protocol.transport, end)()
+
+        factory = self.ended(made=made.append, received=received)
+        policy = TerminationPolicy(linger=linger)
+        self.patch(Recorder, "terminationPolicy", policy)
+        connect = yield self.serve(kind, factory)
+        client = yield deferToThread(connect)
+        with client:
+            yield self.until(lambda: made)
+            client.sendall(b"hello")
+            made[0].transport.write(b"answer")
+            said = (kind, linger, end)
+            self.assertEqual((yield deferToThread(receive, client)), (6, "FIN"), said)
+            if linger == "always":
+                yield deferLater(reactor, 0.02)
+                self.assertEqual(factory.reports, [], said)
+                for _ in range(2):  # who has closed answers the first with RST
+                    client.sendall(b"more")
+                    yield deferLater(reactor, 0.01)
+            if linger == "always" or end == "loseWriteConnection":
+                yield deferToThread(endWriting, client)
+        report = yield self.report(factory)
+        expected = (Outcome.CLEAN, Outcome.LINGER_EXPIRED)
+        self.assertIn(report.outcome, expected[: 1 + (linger == "off")], said)
 
 
 class CloseNowTests(EndsTestCase):

@@ -5,14 +5,16 @@ The application's own way to close: L{twisted_term.ITerminationHook}.
 from __future__ import annotations
 
 import socket
+import ssl
 import subprocess
 import sys
 from types import SimpleNamespace
-from typing import Any, Callable
+from typing import Any, Callable, Optional
 
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred, inlineCallbacks
 from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import ConnectionAborted
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock, deferLater
@@ -34,12 +36,12 @@ from twisted_term import (
     TerminationPolicy,
 )
 from twisted_term.connection.hook import hookOf
-from twisted_term.connection.sweep import sweepOf
+from twisted_term.connection.timer import timerOf
 from twisted_term.testing import Peer, memoryPair
 
 from .doubles import Application, TransportTestCase
 from .ends import KINDS, EndsTestCase, HalfClosing, endWriting
-from .support import SECONDS, exchange, receive
+from .support import SECONDS, receive
 
 _NO_LINGER = TerminationPolicy(lingerTime=0)
 
@@ -586,6 +588,22 @@ print(count)
 """
 
 
+def _endWriting(client: Any) -> Optional[str]:
+    """
+    FIN, or close_notify, which waits for its answer.
+
+    @return: C{"RST"} if that is the answer.
+    """
+    try:
+        if isinstance(client, ssl.SSLSocket):
+            client.unwrap()
+        else:
+            client.shutdown(socket.SHUT_WR)
+    except ConnectionResetError:
+        return "RST"
+    return None
+
+
 class SocketTests(EndsTestCase):
     """
     On real sockets.
@@ -730,7 +748,7 @@ class SocketTests(EndsTestCase):
             client.sendall(b"?")
             client.shutdown(socket.SHUT_WR)
             yield self.until(lambda: "close" in factory.asked)
-            sweepOf(reactor).stop()
+            timerOf(reactor).stop()
         report = yield self.report(factory)
         self.assertIs(report.outcome, Outcome.CLEAN)
         self.assertEqual(factory.asked, [Initiator.PEER, "close"])
@@ -769,17 +787,67 @@ class SocketTests(EndsTestCase):
     @inlineCallbacks
     def test_abortive(self) -> Any:
         """
-        A peer that misbehaves is reset in the place of an end that takes time.
+        A peer that misbehaves is reset in the place of an end that takes time,
+        whatever begins that, and no FIN comes first.  (A UNIX socket's reset is its
+        close.)
         """
-        factory = self.hooked(None, lambda transport: None)
+        for kind in KINDS:
+            for begin in (
+                "loseConnection",
+                "loseWriteConnection",
+                "terminate",
+                "drain",
+                "peer",
+                "answer",
+            ):
+                yield self.abortive(kind, begin, 1)
+                if kind == "tcp":
+                    yield self.abortive(kind, begin, 20_000_000)
 
-        def endBegins(transport: Any, initiator: Any) -> Any:
+    @inlineCallbacks
+    def abortive(self, kind: str, begin: str, size: int) -> Any:
+        """
+        @param size: bytes that are written before that.
+        @param begin: what begins the end: a method of the transport; the peer's
+            FIN; or what the application does at that if it can half-close.
+        """
+        said = (kind, begin, size)
+        byPeer = begin in ("peer", "answer")
+        factory = self.hooked(None, None, HalfClosing if begin == "answer" else None)
+
+        def received(one: Any, data: bytes) -> None:
+            one.transport.write(bytes(size))
+            if not byPeer:
+                getattr(one.transport, begin)(*([10] if begin == "terminate" else []))
+
+        def endBegins(transport: Any, initiator: Any) -> None:
+            factory.asked.append(initiator)
             transport.abortConnection()
+            self.assertIs(transport.state, State.ABORTED)
 
-        factory.endBegins = endBegins
-        yield self.serve("tcp", factory)
-        got = yield deferToThread(exchange, self.address[1], b"?")
-        self.assertEqual(got, (0, "RST"))
-        report = yield self.report(factory)
-        self.assertIs(report.outcome, Outcome.ABORTED)
-        self.assertEqual(factory.asked, [])
+        factory.received, factory.endBegins = received, endBegins
+        factory.peerFin = lambda one: one.transport.loseConnection()
+        connect = yield self.serve(kind, factory)
+        client, end = (yield deferToThread(connect, True)), None
+        with client:
+            client.sendall(b"?")
+            if byPeer:
+                yield deferToThread(client.recv, 1)
+                end = yield deferToThread(_endWriting, client)
+            report = yield self.report(factory)
+            self.assertIs(report.outcome, Outcome.ABORTED, said)
+            initiator = Initiator.PEER if byPeer else Initiator.LOCAL
+            self.assertIs(report.initiator, initiator, said)
+            self.assertEqual(factory.asked, [initiator], said)
+            self.assertEqual(factory.lost[0].type, ConnectionAborted, said)
+            if kind != "unix":
+                self.assertIs(report.delivered, byPeer and size == 1, said)
+            count = 0
+            if end is None:
+                fd = client.detach()
+                with socket.socket(fileno=fd) as plain:  # beneath TLS
+                    plain.settimeout(SECONDS)
+                    count, end = yield deferToThread(receive, plain)
+            self.assertEqual(end, "FIN" if kind == "unix" else "RST", said)
+            if size > 1:
+                self.assertLess(count, size, said)

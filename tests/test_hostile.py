@@ -14,7 +14,6 @@ import socket
 import ssl
 from collections.abc import Iterator
 from typing import Any, NamedTuple, Optional
-from unittest import skipIf
 
 from twisted.internet import reactor
 from twisted.internet.defer import DeferredList, inlineCallbacks
@@ -253,7 +252,6 @@ def _attack(client: socket.socket, plan: Plan) -> Any:
     return client
 
 
-@skipIf(os.environ.get("TEST_REACTOR") == "uvloop", "some ends are not told on uvloop")
 class HostileTests(EndsTestCase):
     timeout = 900
 

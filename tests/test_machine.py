@@ -11,6 +11,7 @@ from textwrap import dedent
 from twisted.trial.unittest import SynchronousTestCase
 
 from twisted_term.connection.machine import (
+    QUIET,
     STEPS,
     UNASKED,
     Input,
@@ -147,6 +148,35 @@ class MachineTests(SynchronousTestCase):
                 self.assertEqual((after, outputs), STEPS[asked, answer])
             if not (node.asking or node.leaving):
                 self.assertFalse(after.asking or after.leaving)
+
+    def test_quiet(self) -> None:
+        """
+        Where more is known, a step is several of those of an application without
+        a hook, in one: none that would be asked is left, and nothing is left out
+        but what would be out of date.
+        """
+        answers = {
+            Output.FLUSH: Input.WORK_DONE,
+            Output.AWAIT_ACK: Input.ACKNOWLEDGED,
+        }
+        for key, quiet in QUIET.items():
+            after, outputs = UNASKED[key]
+            done: tuple[Output, ...] = ()
+            while asked := [output for output in outputs if output in answers]:
+                done += outputs[: outputs.index(asked[0])]
+                after, outputs = UNASKED[after, answers[asked[0]]]
+            self.assertEqual(quiet, (after, done + outputs))
+
+    def test_quietEnd(self) -> None:
+        """
+        The end of most connections: the application closes, FIN is out, and the
+        peer's FIN comes when all is acknowledged.
+        """
+        node, outputs = QUIET[Node.OPEN, Input.LOSE]
+        self.assertEqual(node, Node.QUEUED_CLOSING)
+        self.assertEqual(outputs, (Output.DISCARD, Output.SEND_FIN))
+        step = QUIET[Node.LINGERING, Input.PEER_FIN]
+        self.assertEqual(step, (Node.CLOSED, (Output.CLOSE,)))
 
     def test_everyNodeIsReached(self) -> None:
         """

@@ -15,7 +15,6 @@ import socket
 import ssl
 from itertools import product
 from typing import Any, Callable
-from unittest import skipIf
 
 from twisted.internet import reactor
 from twisted.internet.defer import DeferredList, inlineCallbacks
@@ -254,7 +253,6 @@ def _client(plain: socket.socket, kind: str, how: str) -> None:
         client.close()
 
 
-@skipIf(os.environ.get("TEST_REACTOR") == "uvloop", "some ends are not told on uvloop")
 class MisuseTests(EndsTestCase):
     timeout = 600
 

@@ -28,6 +28,7 @@ from .support import (
     Recorder,
     SocketTestCase,
     exchange,
+    receive,
     sockets,
     upload,
 )
@@ -185,6 +186,67 @@ class EndTests(SocketTestCase):
         self.assertIs(report.outcome, Outcome.CLEAN)
         self.assertIs(report.delivered, True)
         self.assertEqual(report.writesDropped, 1)
+
+    @inlineCallbacks
+    def test_greeting(self) -> Any:
+        """
+        A request has arrived before the greeting is written: the reactor finds the
+        connection ready to read and to write at once.  The end that is asked for in
+        the one does not fail in the other, and lingers.
+        """
+        for size in (10, 200_000):
+            factory = self.recorder(
+                lambda protocol, data: (
+                    protocol.transport.write(b"bye"),
+                    protocol.transport.loseConnection(),
+                )
+            )
+            factory.made = lambda protocol, size=size: protocol.transport.write(
+                b"g" * size
+            )
+            port = self.listen(factory)
+            with socket.create_connection(("127.0.0.1", port), SECONDS) as client:
+                client.sendall(b"QUIT")
+                yield deferLater(reactor, 0.2)
+                client.sendall(b"more")
+                found = yield deferToThread(receive, client)
+            self.assertEqual(found, (size + 3, "FIN"))
+            report = yield factory.ended
+            self.assertIs(report.outcome, Outcome.CLEAN)
+            self.assertEqual((report.delivered, report.bytesDiscarded), (True, 4))
+
+    @inlineCallbacks
+    def test_endsAnother(self) -> Any:
+        """
+        The same where the end is asked for by another connection, which the reactor
+        has found ready in the same turn.
+        """
+        both: list[Any] = []
+
+        def ends(protocol: Any, data: bytes) -> None:
+            for other in both:
+                other.transport.loseConnection()
+
+        factory = self.recorder(ends)
+        factory.made = both.append
+        port = self.listen(factory)
+        clients = []
+        for _ in range(2):
+            clients.append(socket.create_connection(("127.0.0.1", port), SECONDS))
+            self.addCleanup(clients[-1].close)
+        yield self.until(lambda: len(both) == 2)
+        for protocol in both:
+            protocol.transport.write(b"g" * 1000)
+        for client in clients:
+            client.sendall(b"QUIT")
+        for client in clients:
+            found = yield deferToThread(receive, client)
+            self.assertEqual(found, (1000, "FIN"))
+            client.close()
+        yield self.until(lambda: len(factory.reports) == 2)
+        for report in factory.reports:
+            self.assertIs(report.outcome, Outcome.CLEAN)
+            self.assertIs(report.delivered, True)
 
     @inlineCallbacks
     def test_abortWithDuplicate(self) -> Any:

@@ -67,6 +67,7 @@ from .certificates import (
     connectTLS,
     needs,
     receiveTLS,
+    serverOptions,
 )
 from .support import SECONDS, SocketTestCase, receive
 
@@ -124,6 +125,7 @@ class Apps(Factory):
         does: Callable[[Any, bytes], object] = lambda app, data: None,
     ) -> None:
         self.connections: list[Any] = []
+        self.switched = False
         self.made = made
         self.does = does
 
@@ -590,6 +592,50 @@ class TLSTests(TransparencyTestCase):
             self.assertEqual(first.connections[0].lost, [])
 
     @inlineCallbacks
+    def test_protocolAfterStartTLS(self) -> Any:
+        """
+        After C{startTLS} the protocol is replaced by the C{wrappedProtocol} of
+        C{transport.protocol}, of a server and of a client: the new one alone is
+        told of the end.
+        """
+
+        def starts(options: Any, word: bytes) -> Callable[[Any, bytes], None]:
+            def starting(app: Any, data: bytes) -> None:
+                if app.factory.switched:
+                    return
+                app.factory.switched = True
+                if word:
+                    app.transport.write(word)
+                app.transport.startTLS(options)
+                new = App()
+                new.factory = app.factory
+                app.transport.protocol.wrappedProtocol = new
+                self.assertIs(app.transport.protocol.wrappedProtocol, new)
+                new.makeConnection(app.transport)
+                new.transport.write(b"secret")
+
+            return starting
+
+        for prefix in self.prefixes:
+            server = Apps(does=starts(serverOptions(), b"ready"))
+            client = Apps(
+                made=lambda app: app.factory.switched or app.transport.write(b"start"),
+                does=starts(clientOptions(), b""),
+            )
+            number = yield self.serveTCP(prefix + TCP, server)
+            yield wrapped(overTCP(number), prefix).connect(client)
+            both = server.connections, client.connections
+            yield self.until(
+                lambda both=both: all(
+                    len(apps) == 2 and apps[1].received for apps in both
+                )
+            )
+            client.connections[1].transport.loseConnection()
+            for first, second in both:
+                yield self.told(second)
+                self.assertEqual((first.lost, second.received), ([], b"secret"))
+
+    @inlineCallbacks
     def test_reason(self) -> Any:
         """
         After C{loseConnection} the reason is ConnectionDone, over TCP and over
@@ -671,6 +717,33 @@ class Tunnel:
         asking = Factory.forProtocol(Asking)
         asking.noisy = False
         self._proxy.connect(asking).addErrback(done.errback)
+        return done
+
+
+class Borrowing:
+    """
+    Asks for the tunnel by the application's protocol, whose C{dataReceived} it
+    borrows, and starts TLS on its transport: as Scrapy has it.
+    """
+
+    def __init__(self, proxy: Any) -> None:
+        self._proxy = proxy
+
+    def connect(self, factory: Any) -> Deferred[Any]:
+        done: Deferred[Any] = Deferred()
+
+        def asks(protocol: Any) -> None:
+            received = protocol.dataReceived
+
+            def dataReceived(data: bytes) -> None:
+                protocol.dataReceived = received
+                protocol.transport.startTLS(clientOptions(), factory)
+                done.callback(protocol)
+
+            protocol.transport.write(b"CONNECT x:1 HTTP/1.1\r\n\r\n")
+            protocol.dataReceived = dataReceived
+
+        self._proxy.connect(factory).addCallback(asks).addErrback(done.errback)
         return done
 
 
@@ -772,6 +845,32 @@ class TunnelTests(TransparencyTestCase):
             if prefix:
                 self.assertIs(app.report.outcome, Outcome.CLEAN)
                 self.assertIs(app.report.closeNotifySent, True)
+
+    @inlineCallbacks
+    def test_borrowed(self) -> Any:
+        """
+        The same where the tunnel borrows the application's protocol, and starts TLS.
+        """
+        needs("OpenSSL")
+
+        def answered(app: Any, data: bytes) -> None:
+            if app.received == b"answer":
+                self.uploads(app)
+
+        for prefix in self.prefixes:
+            for inner in (prefix, ""):  # within the tunnel, too, or not
+                number, result = self.upstream(receiveTLS, True)
+                tunnel = Borrowing(wrapped(overTCP(number), inner))
+                app = yield wrapped(tunnel, prefix).connect(Apps(does=answered))
+                app.transport.write(b"hi")
+                reason = yield self.told(app)
+                data, end = yield result
+                self.assertEqual((len(data), end), (_SIZE, "close_notify"))
+                self.assertEqual(app.received, b"answer")
+                if prefix:
+                    self.assertEqual(reason, ConnectionDone)
+                    self.assertIs(app.report.outcome, Outcome.CLEAN)
+                    self.assertIs(app.report.closeNotifySent, True)
 
     @inlineCallbacks
     def test_wrappedTwice(self) -> Any:
@@ -937,6 +1036,77 @@ class HostingTests(TransparencyTestCase):
             if prefix:
                 self.assertTrue(ITerminableTransport.providedBy(app.transport))
                 self.assertIs(app.report.outcome, Outcome.CLEAN)
+
+
+class Proxied:
+    """
+    A third party's transport around another one, as C{twisted.protocols.htb} has
+    one: it has all attributes of that one, and is not called by the reactor.
+    """
+
+    def __init__(self, transport: Any) -> None:
+        self._transport = transport
+        self.written = 0
+
+    def write(self, data: bytes) -> None:
+        self.written += len(data)
+        self._transport.write(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
+class ProxiedTests(TransparencyTestCase):
+    """
+    A protocol that is given such a transport.
+    """
+
+    @inlineCallbacks
+    def test_ends(self) -> Any:
+        """
+        Whoever ends the connection, over TCP and TLS: what was written arrives, and
+        the application is told once, and with the mixin of the report once.
+        """
+        needs("OpenSSL")
+        for kind in App, MixedApp:
+            for text, connect in (
+                (TCP, self.connect),
+                (self.overTLS(""), connectTLS),
+            ):
+                for ends in True, False:
+                    reports: list[Any] = []
+
+                    class Built(kind):  # type: ignore[misc, valid-type]
+                        def makeConnection(self, transport: Any) -> None:
+                            super().makeConnection(Proxied(transport))
+
+                        def terminated(
+                            self, report: Any, reports: list[Any] = reports
+                        ) -> None:
+                            reports.append(report)
+
+                    def answers(app: Any, data: bytes, ends: bool = ends) -> None:
+                        app.transport.write(b"x" * _SIZE)
+                        if ends:
+                            app.transport.loseConnection()
+
+                    factory: Any = Apps(does=answers)
+                    factory.protocol = Built
+                    number = yield self.serveTCP(text, factory)
+                    client = yield deferToThread(connect, number, b"?")
+
+                    def reads(client: Any = client) -> int:
+                        count = 0
+                        while count < _SIZE:
+                            count += len(client.recv(1 << 16))
+                        client.close()
+                        return count
+
+                    yield deferToThread(reads)
+                    app = yield self.made(factory)
+                    yield self.told(app)
+                    self.assertEqual(app.transport.written, _SIZE)
+                    self.assertEqual(len(reports), kind is MixedApp)
 
 
 class IMine(Interface):
@@ -1140,8 +1310,49 @@ class ObjectTests(TransparencyTestCase):
 
 class FactoryTests(TransparencyTestCase):
     """
-    A port's C{factory} passes for the application's.
+    A port passes for Twisted's, and its C{factory} is the application's.
     """
+
+    @inlineCallbacks
+    def test_class(self) -> Any:
+        """
+        Each is of the class that it has in bare Twisted, also inside of TLS, where
+        the port's own factory is that of TLS.
+        """
+        texts = [TCP, f"unix:{self.path()}", self.overTLS("")]
+        for text in texts:
+            ends = []
+            for prefix in self.prefixes:
+                factory = Apps()
+                port = yield self.serve(prefix + text, factory)
+                plain = port.factory is factory
+                inside = factory if plain else port.factory.wrappedFactory
+                self.assertIsInstance(inside, Apps)
+                self.assertEqual(hash(port), hash(port))
+                address = re.sub(r"on '?[\d/].*", "", repr(port))
+                ends.append((plain, port.__class__, address))
+                yield port.stopListening()
+            self.assertEqual(ends[0], ends[1])
+        ours = TerminatingFactory(TerminatingFactory(Apps()))
+        self.assertIsInstance(ours, Apps)
+        self.assertIsInstance(ours, TerminatingFactory)
+
+    @inlineCallbacks
+    def test_replaced(self) -> Any:
+        """
+        Another factory takes the place of the first one: connections that are made
+        from then on are its own, and ours are drained like others.
+        """
+        for prefix in self.prefixes:
+            first, second = Apps(), Apps()
+            port = yield self.serve(prefix + TCP, first)
+            port.factory = second
+            self.assertIs(port.factory, second)
+            self.connect(port.getHost().port)
+            app = yield self.made(second)
+            drained = hasattr(app.transport, "drain")
+            self.assertEqual((first.connections, drained), ([], bool(prefix)))
+            app.transport.abortConnection()
 
     @inlineCallbacks
     def test_attributes(self) -> Any:

@@ -277,13 +277,14 @@ class WrongUseTests(SynchronousTestCase):
         names = (
             "term: takes flushTimeout, workTimeout, lingerTime, lingerIdle, "
             "lingerBytes, halfCloseIdle, closeTimeout, handshakeTimeout, linger, "
-            "peerFin, drainTimeout, readinessDelay, onSignal"
+            "peerFin, goodbye, drainTimeout, readinessDelay, onSignal"
         )
         for text, said in (
             ("tcp:1:lingerTimes=1", names),
             ("tcp:1:drainTimeout=soon", "drainTimeout='soon': must be a number of"),
             ("tcp:1:readinessDelay=none", "readinessDelay='none': must be a number"),
             ("tcp:1:readinessDelay=-1", "readinessDelay=-1.0: must be"),
+            ("tcp:1:goodbye=1012", "goodbye='1012': must be going-away or restart"),
             ("tcp:1:onSignal=maybe", "onSignal='maybe': must be yes or no"),
         ):
             wrong = f"term:{text}"

@@ -23,8 +23,8 @@ How it ended:
 
   - L{Termination}: the report, with an L{Outcome} and an L{Initiator}.
   - L{ITerminationListener}: a protocol that is given the report.
-  - L{ITerminationHook}: a protocol, or a factory, that has a word in how a
-    connection ends.
+  - L{ITerminationHook}: a protocol, or a factory, that decides how a connection
+    ends.
 
 Stopping a server:
 
@@ -34,7 +34,7 @@ Stopping a server:
   - L{IDrainListener}: a factory that is told when a drain begins.
   - L{AgentFactory}: tells HAProxy that a drain has begun.
 
-Watching one:
+Watching a server:
 
   - L{Monitor}: knows the connections, for the page and the metrics of
     L{twisted_term.status}.
@@ -46,9 +46,9 @@ L{twisted_term.interfaces} and L{twisted_term.applications}.
 import sys
 
 from ._version import __version__
+from .connection.hold import Hold
 from .connection.report import Initiator, Outcome, State, Termination
 from .connection.transport import TerminatingTransport
-from .connection.work import Hold
 from .connection.wrapping import TerminatingFactory, TerminationMixin
 from .drain.agent import AgentFactory
 from .drain.report import DrainReport

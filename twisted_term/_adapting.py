@@ -1,5 +1,5 @@
 """
-Finding who knows what, by an interface.
+Finding the adapter of a protocol, or of its factory, to an interface.
 """
 
 from __future__ import annotations
@@ -13,29 +13,36 @@ from zope.interface import providedBy
 _lookup = getRegistry().lookup1
 
 
-def adapted(interface: Any, what: Any) -> Any:
+def mayAdapt(interface: Any, what: Any) -> bool:
     """
-    The same as C{interface(what, None)}.  Most have no adapter, and Twisted's
-    registry knows that of a class at once; the interface would go through its
-    hooks, in Python, and each connection asks some of them.
+    May there be an adapter?  Most objects have none.  This asks Twisted's registry
+    for the class, which is quick; a call of the interface would go through its hooks,
+    which are Python code.
     """
     provided = providedBy(what)
-    adapt = _lookup(provided, interface)
+    return (
+        _lookup(provided, interface) is not None
+        or provided.isOrExtends(interface)
+        or getattr(what, "__conform__", None) is not None
+    )
+
+
+def adapted(interface: Any, what: Any) -> Any:
+    """
+    The same as C{interface(what, None)}, but quicker where there is no adapter.
+    """
+    adapt = _lookup(providedBy(what), interface)
     if adapt is not None:
         return adapt(what)
-    if getattr(what, "__conform__", None) is None and not provided.isOrExtends(
-        interface
-    ):
-        return None
-    return interface(what, None)
+    return interface(what, None) if mayAdapt(interface, what) else None
 
 
 def ofApplication(interface: Any, protocol: Any) -> tuple[Any, Any]:
     """
-    Look for it on a protocol, on those inside of it if it is a wrapper, and on the
-    factory of the innermost one.
+    Look for an adapter of a protocol, of the protocols inside of it if it is a
+    wrapper, and of the factory of the innermost protocol.
 
-    @return: what was found, or C{None}; and that factory, or C{None}.
+    @return: the adapter, or C{None}; and that factory, or C{None}.
     """
     found = adapted(interface, protocol)
     while found is None and issubclass(type(protocol), ProtocolWrapper):
@@ -47,4 +54,4 @@ def ofApplication(interface: Any, protocol: Any) -> tuple[Any, Any]:
     return found, factory
 
 
-__all__ = ["adapted", "ofApplication"]
+__all__ = ["adapted", "mayAdapt", "ofApplication"]

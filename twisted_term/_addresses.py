@@ -14,7 +14,7 @@ _getPeer = Server.getPeer
 
 def addressText(address: Any) -> str:
     """
-    @param address: an C{IAddress}, or whatever a transport's C{getPeer} returns.
+    @param address: an C{IAddress}, or anything else that C{getPeer} has returned.
     @return: C{127.0.0.1:40146}, C{[::1]:40146}, C{unix:/run/socket}, or C{unix:}
         for a socket without a name; for anything else its C{str}, in one line.
     """
@@ -36,8 +36,8 @@ def peerText(transport: Any) -> str:
     """
     The L{addressText} of the peer of one of our transports.
 
-    The address of a TCP server's connection is in its C{client}, and an
-    C{IPv4Address} takes longer to make than all else that is said of its end.
+    For a TCP server's connection this reads C{client}, because to make an
+    C{IPv4Address} takes longer than to make the rest of the log line.
     """
     wrapped = transport.wrapped
     if getattr(type(wrapped), "getPeer", None) is _getPeer:

@@ -13,7 +13,7 @@ from twisted.internet.protocol import AbstractDatagramProtocol
 
 from .policy import TerminationPolicy
 
-#: Thirty years.  Reactors cannot wait for ever, and it is no float's limit.
+#: Thirty years, in seconds.  No reactor has to wait longer.
 _MOST = 1_000_000_000
 
 
@@ -74,9 +74,9 @@ def checkMixin(cls: type, mixin: type) -> None:
     """
     Check a class that C{mixin} is mixed into.
 
-    @raise TypeError: for one whose protocol stands before the mixin, which then
-        is never asked, for one that is for datagrams, and for one whose
-        C{terminationPolicy} is none.
+    @raise TypeError: for a class that names its protocol before the mixin, so that
+        the mixin's methods are never called, for a protocol for datagrams, and for a
+        C{terminationPolicy} that is no policy.
     """
     at = cls.__mro__.index(mixin)
     before, behind = cls.__mro__[:at], cls.__mro__[at + 1 :]

@@ -1,5 +1,5 @@
 """
-What type checkers know of arguments that need only have a method.
+Types for arguments that need only have one method.
 
 Twisted's endpoints, factories and producers are recognized by their interfaces
 (zope.interface), and a type checker understands these only with a plugin, which
@@ -24,7 +24,7 @@ _Built = TypeVar("_Built", covariant=True)
 
 class Listens(Protocol):
     """
-    What a server endpoint has.
+    An object with C{listen}, as a server endpoint has it.
     """
 
     def listen(self, factory: Any, /) -> Deferred[Any]: ...
@@ -32,7 +32,7 @@ class Listens(Protocol):
 
 class Connects(Protocol):
     """
-    What a client endpoint has.
+    An object with C{connect}, as a client endpoint has it.
     """
 
     def connect(self, factory: Any, /) -> Deferred[Any]: ...
@@ -40,7 +40,7 @@ class Connects(Protocol):
 
 class Builds(Protocol[_Built]):
     """
-    What a factory of protocols has.
+    An object with C{buildProtocol}, as a factory of protocols has it.
     """
 
     def buildProtocol(self, addr: Any, /) -> Optional[_Built]: ...
@@ -48,7 +48,7 @@ class Builds(Protocol[_Built]):
 
 class Stops(Protocol):
     """
-    What a producer has at least.
+    An object with C{stopProducing}, which each producer has.
     """
 
     def stopProducing(self) -> object: ...

@@ -13,11 +13,11 @@ _T = TypeVar("_T")
 
 class Waiters(Generic[_T]):
     """
-    A result that comes once, and a Deferred of it for everybody who asks,
-    before or after.
+    A result that comes once.  Each caller gets a Deferred of its own, before the
+    result has come or after it.
     """
 
-    # A dict keeps the order, and forgets one that is cancelled at once.
+    # A dict keeps the order, and a cancelled Deferred is quickly removed from it.
     _waiting: Optional[dict[Deferred[_T], None]]
 
     def __init__(self) -> None:
@@ -26,13 +26,13 @@ class Waiters(Generic[_T]):
     @property
     def fired(self) -> bool:
         """
-        Has it come?
+        Has the result come?
         """
         return self._waiting is None
 
     def wait(self) -> Deferred[_T]:
         """
-        @return: a Deferred of the result; a new one for each call.  One that
+        @return: a Deferred of the result; a new one for each call.  A Deferred that
             is cancelled is forgotten.
         """
         if self._waiting is None:
@@ -47,12 +47,13 @@ class Waiters(Generic[_T]):
 
     def fire(self, result: _T) -> None:
         """
-        Here it is.  Of several, those who ask get the last one.
+        Give the result to all Deferreds.  After a second call, C{wait} returns the
+        last result.
         """
         waiting, self._waiting = self._waiting or {}, None
         self._result = result
         for done in waiting:
-            if not done.called:  # cancelled by one that was told before it
+            if not done.called:  # a callback of an earlier one may have cancelled it
                 done.callback(result)
 
 

@@ -31,13 +31,14 @@ _Built = TypeVar("_Built")
 @implementer(IStreamServerEndpoint)
 class TerminatingServerEndpoint:
     """
-    Wraps a server endpoint.  Wrapping one that is wrapped changes nothing.
+    Wraps a server endpoint.  If the endpoint is wrapped already, a second wrapper
+    changes nothing.
 
     Before the reactor stops, it stops listening and ends each connection when
-    its work in flight is done; L{twisted_term.DrainingService} does the same,
-    and more, for a service that knows of it, and then its times count.  SIGTERM
-    and SIGINT drain first and then stop the reactor; a second one, which is not
-    the first one passed on twice, aborts at once.
+    its work in flight is done.  A L{twisted_term.DrainingService} that listens with
+    this endpoint does that itself, and its times count.  SIGTERM and SIGINT drain
+    first and then stop the reactor.  A second signal aborts at once, unless it comes
+    so soon that it is the first one passed on again.
 
     Under systemd the process says C{READY=1} when all such endpoints listen and
     the reactor runs, and C{STOPPING=1} when it is about to end.
@@ -58,15 +59,16 @@ class TerminatingServerEndpoint:
         @param drainTimeout: seconds after which connections that are left when
             the reactor stops are reset, and their unsent data is lost; C{None}
             for no limit but the policy.
-        @param readinessDelay: seconds from the begin of the drain, of which the
-            factory is told if it is an L{twisted_term.IDrainListener}, until
-            listening stops.
-        @param reactor: whose stop is meant; C{None} for the global one.
+        @param readinessDelay: seconds from the begin of the drain until listening
+            stops.  A factory that is an L{twisted_term.IDrainListener} is told at
+            their begin.
+        @param reactor: the reactor whose stop begins the drain; C{None} for the
+            global one.
         @param onSignal: drain as soon as the signal comes, and stop the reactor
             after that.  With C{False} the reactor stops at once, and the drain
-            runs beside whatever else runs before its shutdown.
+            runs together with all else that runs before the reactor's shutdown.
         @raise ValueError: for a negative time.
-        @raise TypeError: for any other value that cannot be what it is named.
+        @raise TypeError: for an argument of a wrong type.
         """
         if reactor is None:
             from twisted.internet import reactor
@@ -90,13 +92,14 @@ class TerminatingServerEndpoint:
         Listen with a wrapped factory.
 
         @return: a Deferred of the listening port.  Its C{stopListening}
-            accepts what the kernel has established, and resets nobody.
-        @raise TypeError: for what is no factory.
+            accepts the connections that the kernel has established, so that none of
+            them is reset.
+        @raise TypeError: if C{factory} is no factory.
         """
         checkFactory(factory)
         if isinstance(self.endpoint, TerminatingServerEndpoint):
             return self.endpoint.listen(factory)
-        if isinstance(factory, LiveFactory):  # a service drains it
+        if isinstance(factory, LiveFactory):  # a service drains its connections
             return self.endpoint.listen(TerminatingFactory(factory, self.policy))
         drainer = self._drainer()
         listening: Deferred[Any] = self.endpoint.listen(
@@ -109,14 +112,15 @@ class TerminatingServerEndpoint:
         return listening
 
     def _listens(self, port: Any, drainer: Drainer) -> Any:
-        # stdio: has a connection, and no port.
+        # The endpoint stdio: has a connection, and no port.
         return drainer.listens(port) if IListeningPort.providedBy(port) else port
 
 
 @implementer(IStreamClientEndpoint)
 class TerminatingClientEndpoint:
     """
-    Wraps a client endpoint.  Wrapping one that is wrapped changes nothing.
+    Wraps a client endpoint.  If the endpoint is wrapped already, a second wrapper
+    changes nothing.
     """
 
     def __init__(
@@ -125,7 +129,7 @@ class TerminatingClientEndpoint:
         """
         @param policy: the limits; C{None} for those of a wrapping endpoint, or
             else the defaults.
-        @raise TypeError: for what is no endpoint, or no policy.
+        @raise TypeError: if C{endpoint} is no endpoint, or C{policy} no policy.
         """
         checkEndpoint(endpoint, "connect", "clientFromString")
         checkPolicy(policy)
@@ -143,7 +147,7 @@ class TerminatingClientEndpoint:
         Connect with a wrapped factory.
 
         @return: a Deferred of the protocol that C{factory} built.
-        @raise TypeError: for what is no factory.
+        @raise TypeError: if C{factory} is no factory.
         """
         checkFactory(factory)
         if isinstance(self.endpoint, TerminatingClientEndpoint):

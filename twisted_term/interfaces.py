@@ -28,11 +28,12 @@ class IHold(Interface):
 
     def __exit__(*exc: object) -> None:
         """
-        Release it, however the block was left.
+        Release it, also if the block has raised.
         """
 
 
-# pydoctor, which does not look into Twisted, knows an interface by Interface.
+# Interface is named because pydoctor does not look into Twisted, and would not know
+# that ITransport is an interface.
 class ITerminableTransport(ITransport, Interface):
     """
     A transport that ends without losing data, and says how it ended.
@@ -57,8 +58,8 @@ class ITerminableTransport(ITransport, Interface):
 
     def track(deferred: Deferred[Any]) -> Deferred[Any]:
         """
-        Hold until C{deferred} fires, with a result or a failure, which is
-        passed on unchanged.
+        Hold until C{deferred} fires.  Its result, or its failure, is passed on
+        unchanged.
 
         @return: C{deferred}
         """
@@ -88,10 +89,10 @@ class ITerminableTransport(ITransport, Interface):
         """
         Close now, and wait for nothing: neither for work in flight, nor for
         the peer.  What this process has not given to the kernel is lost, and
-        counted in the report; what the kernel has goes out as it can, with FIN
-        behind it (close(2); C{tcp_close}, net/ipv4/tcp.c).  It is no reset,
-        unless something has arrived that was not read: then the kernel sends
-        one (RFC 2525, 2.17).  Over TLS, no close_notify is sent.
+        counted in the report; the kernel goes on sending what it has, with FIN
+        behind it (close(2); C{tcp_close}, net/ipv4/tcp.c).  If bytes have arrived
+        that were not read, the kernel sends a reset instead (RFC 2525, 2.17).  Over
+        TLS, no close_notify is sent.
         """
 
     def abortConnection() -> None:
@@ -157,63 +158,71 @@ class ITerminationListener(Interface):
         """
 
 
-class ITerminationHook(Interface):
+class IApplicationKnowledge(Interface):
+    """
+    The common base of the interfaces to which an application may be adapted.  One
+    lookup of this interface finds out that an application has no adapter at all, as
+    most have none.
+    """
+
+
+class ITerminationHook(IApplicationKnowledge):
     """
     A protocol, or a factory, that has a say in how its connections end.
 
-    It is looked for once for each end, when that begins: on the protocol, on
-    those inside of it if it is a C{ProtocolWrapper}, on the protocol's factory,
-    and on the factory that is wrapped, and those that it is wrapped around.  The
-    first one that provides it, or is adapted to it, is asked.
+    The hook is looked for once for each end, when the end begins: on the protocol, on
+    the protocols inside of it if it is a C{ProtocolWrapper}, on the protocol's
+    factory, on the factory that was wrapped, and on the factories inside of that.
+    The first object that provides this interface, or is adapted to it, is asked.
 
-    Either method may be left out: then that question is answered as by C{None}.
-    What one raises is logged, and the end goes on.
+    Either method may be left out, which is the same as to return C{None}.  If one
+    raises, that is logged, and the end goes on.
     """
 
     def endBegins(transport: Any, initiator: Any) -> Any:
         """
-        Called once, when an end is asked for that is not at once: by
-        C{loseConnection} or C{loseWriteConnection}, by a drain, or by the peer's
-        FIN if the protocol is no C{IHalfCloseableProtocol}.  Nothing has been
-        done about it yet: what is written now is sent, and a hold that is taken
-        now is waited for.  C{abortConnection} and C{closeConnection}, called
-        here, end the connection in their own way instead.
+        Called once, when an orderly end is asked for: by C{loseConnection} or
+        C{loseWriteConnection}, by a drain, or by the peer's FIN if the protocol is no
+        C{IHalfCloseableProtocol}.  The end has not taken effect yet: what is written
+        now is sent, and a hold that is taken now is waited for.  If
+        C{abortConnection} or C{closeConnection} is called here, the connection ends
+        in that way instead.
 
         @param transport: the L{ITerminableTransport}.
         @param initiator: the L{twisted_term.Initiator} of this end.
-        @return: the L{twisted_term.TerminationPolicy} for this end, or C{None} for
-            the one that is in force.
+        @return: the L{twisted_term.TerminationPolicy} for this end, or C{None} to keep
+            the present one.
         """
 
     def beforeClose(transport: Any) -> Any:
         """
-        Called once, before the socket of a connection is closed whose end is in
-        order: our FIN is out, the peer has acknowledged all bytes, and either the
-        peer's FIN has come or a linger limit is reached.  It is not called where
-        the connection is aborted, closed by C{closeConnection} or lost, nor for a
-        transport that cannot half-close, which closes by itself.
+        Called once, before the socket is closed, if the end is in order: our FIN is
+        out, the peer has acknowledged all bytes, and either the peer's FIN has come or
+        a linger limit is reached.  It is not called if the connection is aborted,
+        closed by C{closeConnection} or lost, nor for a transport that cannot
+        half-close, which closes by itself.
 
         While the close waits, what arrives is discarded, and
         C{abortConnection} and C{closeConnection} end it at once.
 
-        A socket is taken by a duplicate of its descriptor, as by
-        C{transport.socket.dup()}, or in another process that is given it.
-        Our descriptor is closed then, and nothing is sent; on the connection
-        that means nothing as long as there is a duplicate (close(2)).
+        To take the socket, the application duplicates its descriptor, by
+        C{transport.socket.dup()} or by passing it to another process.  Our descriptor
+        is closed then, and nothing is sent; the connection goes on as long as there
+        is a duplicate (close(2)).
 
-        @return: C{None} to close now; a Deferred, or a coroutine, to close when it
-            is done, with any result or a failure, which is logged, or when the
-            policy's C{closeTimeout} is over, and then it is cancelled; or
-            L{Outcome.TAKEN<twisted_term.Outcome>}, as such or as the result of the
-            Deferred, if the application has taken the socket.
+        @return: C{None} to close now; a Deferred, or a coroutine, to close when it is
+            done; or L{Outcome.TAKEN<twisted_term.Outcome>}, as such or as the result of
+            the Deferred, if the application has taken the socket.  A failure is
+            logged.  A Deferred that takes longer than the policy's C{closeTimeout} is
+            cancelled, and the socket is closed.
         """
 
 
 class IDrainable(Interface):
     """
     A factory that ends its connections itself when the server is drained,
-    because it knows what is in flight.  For any other, the connection's
-    L{IConversation} ends it.
+    because it knows what is in flight.  The connections of any other factory are
+    ended by their L{IConversation}.
     """
 
     def drain(transport: Any) -> None:
@@ -227,12 +236,13 @@ class IDrainable(Interface):
 
 class IDrainListener(Interface):
     """
-    A factory that wants to know when its server is drained.  It is found where
-    it is given to a L{twisted_term.DrainingService}, to
-    L{twisted_term.TerminatingServerEndpoint} or behind C{term:}, also inside of
-    a L{twisted.protocols.policies.WrappingFactory}.  One that serves on several
-    endpoints of a service is told once, and one that serves on several endpoints
-    with C{term:}, which are drained each on its own, is told for each.
+    A factory that wants to know when its server is drained.  It is told if it is
+    given to a L{twisted_term.DrainingService}, to a
+    L{twisted_term.TerminatingServerEndpoint}, or to an endpoint with C{term:}, also
+    inside of a L{twisted.protocols.policies.WrappingFactory}.  A factory that serves
+    on several endpoints of one service is told once.  If it serves on several
+    endpoints with C{term:}, each of them is drained on its own, and the factory is
+    told for each.
     """
 
     def servingBegins() -> None:
@@ -244,20 +254,21 @@ class IDrainListener(Interface):
     def drainBegins() -> None:
         """
         Called when a drain begins, before anything else happens and before
-        C{readinessDelay}.  New connections may still be made, and requests on
-        those that are there may still come.  An exception is logged.
+        C{readinessDelay}.  New connections may still be made, and requests may still
+        come on all connections.  An exception is logged.
         """
 
 
-class IConversation(IDrainable):
+class IConversation(IDrainable, IApplicationKnowledge):
     """
-    What an application protocol means by what happens on its connection.
+    What an application protocol has in flight on its connection, what the peer's FIN
+    means to it, and how it says goodbye.
 
-    It is adapted from the protocol, from those inside of it if it is a
-    C{ProtocolWrapper}, from the protocol's factory, and from the registered
-    producer, in this order; where none has an adapter,
-    L{twisted_term.applications.Conversation} answers.  Nobody asks while the
-    connection is just open.  An exception is logged, and counts as C{False}.
+    The protocol, the protocols inside of it if it is a C{ProtocolWrapper}, the
+    protocol's factory, and the registered producer are adapted to this interface, in
+    this order; if none of them has an adapter,
+    L{twisted_term.applications.Conversation} answers.  It is not asked before an end
+    or a drain has begun.  An exception is logged, and counts as C{False}.
     """
 
     def inFlight(transport: Any) -> bool:
@@ -266,8 +277,9 @@ class IConversation(IDrainable):
         before the end was asked for?  FIN waits while it does, and what is
         written is sent.  Holds are counted elsewhere.
 
-        It is asked when a producer unregisters, when a hold is released, when
-        reading is resumed, and while the peer is done each second.
+        This is asked when an end begins, before it takes effect and, if something is
+        in flight, again afterwards; when a producer unregisters, when a hold is
+        released, when reading is resumed, and, after the peer's FIN, each second.
 
         @param transport: the L{ITerminableTransport}: its C{peerDone} says
             that nothing more arrives, and its C{disconnecting} that the
@@ -278,16 +290,15 @@ class IConversation(IDrainable):
         """
         The peer has sent its FIN.
 
-        @return: C{True} if the peer has gone, so that nobody waits for what is
-            in flight: it is stopped, and the connection ends.  C{False} if the
-            peer may still be reading.
+        @return: C{True} if the peer has gone: then what is in flight is stopped, and
+            the connection ends.  C{False} if the peer may still be reading.
         """
 
     def probe(transport: Any) -> bool:
         """
-        The peer has sent its FIN, and something is in flight for it: write what
-        a peer that reads ignores.  The kernel of one that has closed answers
-        with RST, and the application is told.
+        The peer has sent its FIN, and something is in flight for it: write something
+        that a peer ignores if it still reads.  If the peer has closed, its kernel
+        answers with RST, and the application is told.
 
         Called 0.3 seconds after the FIN, and then at intervals that double.
 

@@ -10,13 +10,14 @@ from math import inf, isfinite
 from typing import Any, Optional, Union
 
 Limit = Union[float, int, None]
-#: The options that are words, and which there are.
+#: The options whose values are words, with the words that are allowed.
 _WORDS = {
     "linger": ("off", "on", "always"),
     "peerFin": ("ask", "half-closed", "gone"),
+    "goodbye": ("going-away", "restart"),
 }
 
-#: Thirty years, and an exabyte: who wants more wants no limit.
+#: Thirty years, and an exabyte: a larger limit would be no limit.
 _SECONDS = 10**9
 _BYTES = 10**18
 
@@ -28,53 +29,57 @@ class TerminationPolicy:
     is in seconds, and but for C{handshakeTimeout} no limit applies before an
     end was asked for.
 
-    The defaults are those that the large HTTP servers have settled on:
+    The defaults are those of the large HTTP servers:
 
     @ivar flushTimeout: abort (RST; unsent data is lost) when bytes are
-        outstanding and the peer's TCP has acknowledged none of them for so
+        outstanding and the peer's TCP has acknowledged none of them for this
         long.  60, as nginx's C{send_timeout} and Apache's C{Timeout}.
     @ivar workTimeout: abort when the end waits for a producer or a hold that
-        has not sent anything for so long, while the peer owes us nothing.
-        600: it bounds what the application forgot, not what is slow.
-    @ivar lingerTime: close after lingering for so long in all, counted from
+        has sent nothing for this long, while all bytes are acknowledged.
+        600: the limit is for work that the application has forgotten, and not for
+        slow work.
+    @ivar lingerTime: close after lingering for this long in all, counted from
         the moment at which the peer has acknowledged all that was sent.  30,
         as nginx's C{lingering_time} and Apache's C{MAX_SECS_TO_LINGER}.
-    @ivar lingerIdle: close when nothing arrived for so long while lingering.
+    @ivar lingerIdle: close when nothing has arrived for this long while lingering.
         5, as nginx's C{lingering_timeout} (Apache: 2).
-    @ivar lingerBytes: close after discarding so many bytes while lingering.
-        C{None}: nginx and Apache have no such limit either, and the times
-        above bound it.
+    @ivar lingerBytes: close after discarding more than this many bytes while
+        lingering.  C{None}: nginx and Apache have no such limit either, and the
+        times above are limits already.
     @ivar halfCloseIdle: after C{loseWriteConnection}, abort when nothing
-        arrived for so long; while the application has paused reading,
+        has arrived for this long; while the application has paused reading,
         C{workTimeout} counts instead.  60, as Linux's C{tcp_fin_timeout}, see
         tcp(7).
-    @ivar closeTimeout: close when what
+    @ivar closeTimeout: close when the Deferred of
         L{ITerminationHook.beforeClose<twisted_term.ITerminationHook.beforeClose>}
-        waits for takes longer; it is cancelled.  30, as C{lingerTime}: by then
+        takes longer than this; it is cancelled.  30, as C{lingerTime}: by then
         the peer has all that was sent, and only our resources are at stake.
-    @ivar handshakeTimeout: abort when a TLS handshake takes longer, also
-        where the application has paused reading.  60, as nginx's
+    @ivar handshakeTimeout: abort when a TLS handshake takes longer than this, also
+        if the application has paused reading.  60, as nginx's
         C{ssl_handshake_timeout} and C{client_header_timeout}.
 
-    @ivar linger: when to linger, once the peer has acknowledged all that was
-        sent, until its FIN comes or a limit is reached.  C{"always"}.  C{"on"}:
-        where something is known to be unread, or has been discarded, or the
-        application has paused reading, or its
+    @ivar linger: when to linger after the peer has acknowledged all that was sent,
+        until its FIN comes or a limit is reached.  C{"always"}.  C{"on"}: only if
+        something has arrived that was not read, or was discarded, or the application
+        has paused reading, or its
         L{conversation<twisted_term.interfaces.IConversation.expectsMore>} expects
-        more.  C{"off"}: never.  Where it does not linger, the socket is closed
-        as soon as all is acknowledged, and what arrives after that gets a RST,
-        at which some systems drop what the peer's program has not read yet (RFC
-        9112, 9.6).  The words are those of nginx's C{lingering_close}, whose
-        default is C{"on"}: it speaks HTTP only, and knows when a request is
-        complete.  Ours is C{"always"}, for most protocols let the peer send at
-        any time.
+        more.  C{"off"}: never.  A connection that does not linger closes its socket
+        as soon as all is acknowledged.  What arrives after that gets a RST, at which
+        some systems drop what the peer's program has not read yet (RFC 9112, 9.6).
+        The words are those of nginx's C{lingering_close}, whose default is C{"on"}:
+        nginx speaks HTTP only, and knows when a request is complete.  Ours is
+        C{"always"}, because in most protocols the peer may send at any time.
     @ivar peerFin: what the peer's FIN means while something is in flight.
-        C{"ask"}: what it means in the application's protocol, and where that
-        does not say, whoever has sent it is asked (see
+        C{"ask"}: what it means in the application's protocol; if the protocol does
+        not say, the peer is probed (see
         L{twisted_term.interfaces.IConversation}).  C{"half-closed"}: the peer
-        still reads, as far as we know.  C{"gone"}: it has gone: what is in
+        still reads, as far as we know.  C{"gone"}: the peer has gone: what is in
         flight is stopped, and the connection ends, as in bare Twisted.  An
         C{IHalfCloseableProtocol} is told in any case, and decides.
+    @ivar goodbye: what a drain tells the peer, if the protocol can say it.
+        C{"going-away"}: the server ends.  C{"restart"}: the server will be there again
+        soon.  For WebSocket these are the codes 1001 and 1012 (RFC 6455, 7.4.1,
+        and IANA's registry of close codes).
 
     @raise ValueError: for a value out of range.
     @raise TypeError: for a value that is no number.
@@ -90,6 +95,7 @@ class TerminationPolicy:
     handshakeTimeout: Optional[float] = 60.0
     linger: str = "always"
     peerFin: str = "ask"
+    goodbye: str = "going-away"
 
     def __post_init__(self) -> None:
         for name in limitOptions:
@@ -111,8 +117,8 @@ class TerminationPolicy:
     @classmethod
     def fromStrings(cls, **texts: str) -> TerminationPolicy:
         """
-        Make a policy of option texts: decimal numbers, or C{none}; or one of
-        the words that an option has.
+        Make a policy from the texts of options: decimal numbers, C{none}, or one of
+        the words of an option.
 
         @raise ValueError: naming the option, its value and what is allowed.
         """
@@ -125,7 +131,7 @@ class TerminationPolicy:
 
 #: The names of the options, as keyword arguments and in endpoint strings.
 policyOptions = tuple(field.name for field in fields(TerminationPolicy))
-#: Those of them that are limits.
+#: The names of the options that are limits.
 limitOptions = tuple(name for name in policyOptions if name not in _WORDS)
 
 
@@ -138,7 +144,7 @@ def parseLimit(name: str, text: str) -> Limit:
     if text.lower() == "none":
         return None
     try:
-        if "_" in text:  # Python's own way to write numbers
+        if "_" in text:  # only Python reads "1_000" as a number
             raise ValueError
         value: Limit = int(text) if name == "lingerBytes" else float(text)
     except ValueError:
@@ -168,7 +174,7 @@ def _check(name: str, value: object) -> None:
         raise ValueError(_complaint(name, value))
     most, unit = (_BYTES, "bytes") if name == "lingerBytes" else (_SECONDS, "seconds")
     if value > most:
-        # Python may refuse to write so long a number in full.
+        # Python may refuse to print a very long number in full.
         shown = repr(value) if value < 10 * most else "too much"
         raise ValueError(f"{name}={shown}: must be {most} {unit} or less, or none")
     if value < 0:

@@ -1,13 +1,13 @@
 """
 An object that stands in for another one.
 
-Twisted's transports and protocols are asked for far more than their
-interfaces name: for attributes, for interfaces that they may provide, for
-their class (C{isinstance(transport, TLSMemoryBIOProtocol)}), and for their
-identity (a reactor's set of readers).  What stands between the two must not be
-noticed, and the rule for that is here, once: what the class of the stand-in
-defines is its own, and all else is the subject's.  It is the rule of
-C{weakref.proxy}, of wrapt and of zope.proxy.
+Other code asks Twisted's transports and protocols for more than their interfaces
+name: for attributes, for interfaces that they may provide, for their class
+(C{isinstance(transport, TLSMemoryBIOProtocol)}), and for their identity (a
+reactor's set of readers).  It must not notice an object that stands in for one of
+them.  The rule of that is here: an attribute that the class of the stand-in defines
+is the stand-in's own, and every other one is the subject's.  C{weakref.proxy}, wrapt
+and zope.proxy have the same rule.
 """
 
 from __future__ import annotations
@@ -17,21 +17,22 @@ from typing import TYPE_CHECKING, Any
 from zope.interface import providedBy
 from zope.interface.declarations import Declaration
 
-#: So many declarations are kept.  Each keeps its class, which may have been made
-#: at run time; and few programs have more classes of transports.
+#: At most this many declarations are kept.  Each keeps its class alive, and a class
+#: may have been made at run time.  Few programs have more classes of transports.
 _KEPT = 64
 
 
 class _Declared:
     """
-    What the stand-ins of one class provide.  A declaration is slow to make;
-    subjects of one class provide the same, and most often it is the one that
-    was asked for last.
+    The interfaces that the stand-ins of one class provide.  A declaration is slow to
+    make, so they are kept by the subject's class.  Most often the one that was asked
+    for last is asked for again.
     """
 
     def __init__(self) -> None:
         self._last: tuple[Any, Any] = (None, None)
-        # By identity: for zope.interface, classes of one name are equal.
+        # The key is the identity of the declaration, because zope.interface takes
+        # classes of one name for equal.
         self._known: dict[int, tuple[Any, Any]] = {}
 
     def find(self, adds: tuple[Any, ...], provided: Any) -> Any:
@@ -50,7 +51,7 @@ class _Declared:
 
 class StandIn:
     """
-    @cvar _adds: the interfaces that it provides beside those of the subject.
+    @cvar _adds: the interfaces that the stand-in provides beside the subject's.
     """
 
     __slots__ = ("__weakref__", "_subject")
@@ -61,17 +62,17 @@ class StandIn:
 
     def __init_subclass__(cls) -> None:
         cls._declared = _Declared()
-        # zope.interface gives each class that has none one of its own.
+        # zope.interface would give the class a __provides__ of its own.
         cls.__provides__ = StandIn.__dict__["__provides__"]  # type: ignore[method-assign]
 
     def __init__(self, subject: Any) -> None:
         _setSubject(self, subject)
 
-    # A type checker that sees these takes every misspelt name for right.
+    # If a type checker saw these, it would accept every misspelt name.
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any:
-            if name == "_subject":  # it is not there yet: do not look in itself
+            if name == "_subject":  # it is not there yet, and this would call itself
                 raise AttributeError(name)
             return getattr(self._subject, name)
 
@@ -81,7 +82,7 @@ class StandIn:
                     object.__setattr__(self, name, value)
                     return
                 except AttributeError:
-                    pass  # a method, and there is no room for another one
+                    pass  # a method, and the stand-in has no __dict__ to replace it in
             setattr(self._subject, name, value)
 
         def __delattr__(self, name: str) -> None:
@@ -96,13 +97,13 @@ class StandIn:
     def __dir__(self) -> list[str]:
         return sorted({*object.__dir__(self), *dir(self._subject)})
 
-    if not TYPE_CHECKING:  # which takes it for that of the class, too
+    if not TYPE_CHECKING:  # a type checker would take it for that of the class, too
 
         @property
         def __dict__(self) -> Any:
             return self._subject.__dict__
 
-    # isinstance() asks for the class of the stand-in first, and then for this.
+    # isinstance() asks for type(standIn) first, and then for this.
     @property
     def __class__(self) -> type:
         return self._subject.__class__
@@ -120,7 +121,7 @@ class StandIn:
     def __hash__(self) -> int:
         return hash(self._subject)
 
-    # directlyProvides() sets this one, and it is the subject that is to have it.
+    # directlyProvides() sets this, and the subject is to have it.
     @property
     def __provides__(self) -> Any:
         return self._subject.__provides__

@@ -1,13 +1,12 @@
 """
 Endpoint strings: C{term:} before any other description.
 
-The grammar is Twisted's own.  After C{term:} comes the inner description, and
-anywhere among its C{name=value} arguments the names of
-L{twisted_term.TerminationPolicy}, and for a server those of the drain,
-C{drainTimeout}, C{readinessDelay} and C{onSignal}, and of what is served beside it,
-C{status}, C{statusHosts} and C{agent}:
-C{term:tcp:8080:lingerTime=10}.  All else belongs to the inner endpoint, its
-escapes (C{\\:}, C{\\=}, C{\\\\}) included.
+The grammar is Twisted's own.  After C{term:} comes the inner description.  Among its
+C{name=value} arguments there may be, in any place, the options of
+L{twisted_term.TerminationPolicy}, and for a server those of the drain
+(C{drainTimeout}, C{readinessDelay} and C{onSignal}) and those of what is served beside
+it (C{status}, C{statusHosts} and C{agent}): C{term:tcp:8080:lingerTime=10}.  All other
+arguments, with their escapes (C{\\:}, C{\\=}, C{\\\\}), belong to the inner endpoint.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ def _yesOrNo(name: str, text: str) -> bool:
 
 def parseSeconds(name: str, text: str) -> float:
     """
-    Read a time that has to be given, such as C{"10"} or C{"0.5"}.
+    Read a time that may not be C{none}, such as C{"10"} or C{"0.5"}.
 
     @raise ValueError: naming the option, its value and what is allowed.
     """
@@ -55,12 +54,12 @@ _DRAIN: dict[str, Callable[[str, str], Any]] = {
     "readinessDelay": parseSeconds,
     "onSignal": _yesOrNo,
 }
-#: Those of what is served beside a server, see L{twisted_term.status.endpoint}.
+#: The options of what is served beside a server, see L{twisted_term.status.endpoint}.
 _BESIDE = ("status", "statusHosts", "agent")
 _OPTIONS = (*policyOptions, *_DRAIN, *_BESIDE)
 #: The modules of commands that are given endpoint strings.
 _COMMANDS = ("twisted.scripts.twistd", "twisted.application.twist._twist")
-#: The functions of Twisted that parse them.
+#: The functions of Twisted that parse endpoint strings.
 _PARSE = ("serverFromString", "clientFromString")
 _UNKNOWN = re.compile(r"unexpected keyword argument '(.*)'")
 _ARGUMENT = re.compile(r"((?:\\.|[^:\\])+)")
@@ -69,9 +68,8 @@ _NAME = re.compile(r"((?:\\.|[^=\\])*)=")
 
 def quote(argument: str) -> str:
     """
-    Escape an argument for an endpoint string.  Twisted's
-    C{quoteStringArgument} leaves C{=} alone, which would turn a positional
-    argument that has one into a named one.
+    Escape an argument for an endpoint string.  Twisted's C{quoteStringArgument} does
+    not escape C{=}, so that a positional argument with C{=} would become a named one.
     """
     for character in "\\:=":
         argument = argument.replace(character, "\\" + character)
@@ -80,7 +78,7 @@ def quote(argument: str) -> str:
 
 def split(args: tuple[str, ...], kwargs: dict[str, str]) -> tuple[str, dict[str, str]]:
     """
-    Part our options from the inner description.
+    Separate our options from the inner description.
 
     @raise ValueError: if the inner description is missing.
     """
@@ -107,10 +105,10 @@ def namesIn(description: str) -> list[str]:
 
 def checkTwice() -> None:
     """
-    To be called where Twisted has given us something to parse.
+    Call this in a method that Twisted's parser calls.
 
     @raise ValueError: if an argument of the whole string is given twice.  Twisted
-        takes the last one, tells nobody, and gives us what is left.
+        silently takes the last one, and the method gets only that one.
     """
     # The caller is a method of the parser, and its caller knows the string.
     known = sys._getframe(2)
@@ -138,7 +136,7 @@ def build(fromString: Callable[[Any, str], Any], reactor: Any, inner: str) -> An
 
 def _hasTLS() -> bool:
     """
-    Are the libraries there that Twisted's extra C{tls} names?
+    Are the libraries of Twisted's extra C{tls} installed?
     """
     try:
         import twisted.internet.ssl
@@ -149,7 +147,7 @@ def _hasTLS() -> bool:
 
 def _problem(error: Exception) -> str:
     """
-    What is wrong, in one line that says what helps.
+    One line that says what is wrong, and what to do about it.
     """
     problem = " ".join(str(error).split())
     if isinstance(error, (ImportError, NameError)) and not _hasTLS():
@@ -168,8 +166,8 @@ def _problem(error: Exception) -> str:
 @contextmanager
 def _oneLine() -> Iterator[None]:
     """
-    Let C{twistd} and C{twist} end with the line of a C{ValueError} alone: they let
-    a traceback out for all but SystemExit.
+    Let C{twistd} and C{twist} end with the one line of a C{ValueError}.  They print a
+    traceback for every exception but SystemExit.
     """
     try:
         yield
@@ -181,8 +179,7 @@ def _oneLine() -> Iterator[None]:
 
 class WrongString(SystemExit, ValueError):
     """
-    What C{term:} raises for a wrong string where a command of Twisted's has been
-    given it.
+    What C{term:} raises for a wrong string that was given to a command of Twisted's.
     """
 
 
@@ -220,7 +217,7 @@ class TermParser:
         policy = TerminationPolicy.fromStrings(**ours)
         endpoint = build(serverFromString, reactor, inner)
         if beside:
-            # Loaded for who asks for it.
+            # This is loaded only if an option asks for it.
             from .status.endpoint import watched
 
             endpoint = watched(reactor, endpoint, inner, **beside)

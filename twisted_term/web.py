@@ -1,6 +1,6 @@
 """
-A C{Site} that says whether it is drained, and the readiness that a load balancer
-asks for.
+A C{Site} that knows whether it is drained, and the answer to a load balancer that
+asks for readiness.
 """
 
 from .status.site import DrainingSite, ReadinessResource

@@ -50,8 +50,8 @@ def installReactor(name: str) -> None:
 
 def leaveLinux() -> None:
     """
-    Force the ways that the package has for other systems: L{kernel} asks nothing,
-    nobody discards in the kernel, and no filter refuses new connections.
+    Make the package work as on other systems: L{kernel} asks nothing, bytes are not
+    discarded in the kernel, and no filter refuses new connections.
     """
     from twisted_term.connection.beneath import discard, kernel
     from twisted_term.drain import port

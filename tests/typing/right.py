@@ -1,9 +1,9 @@
 """
 Typical use.  A type checker finds no fault with it.
 
-Two settings are for Twisted's sake.  Many of its functions have no annotations.
-And C{BaseProtocol.transport} may be set to any transport, so that pyright, but not
-mypy, objects to each class that knows its own better.
+Two settings are necessary because of Twisted.  Many of its functions have no
+annotations.  And C{BaseProtocol.transport} may be set to any transport, so that
+pyright, but not mypy, reports each class in which it has a narrower type.
 """
 # mypy: allow-untyped-calls
 # pyright: reportIncompatibleVariableOverride=false

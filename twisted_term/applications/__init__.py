@@ -21,8 +21,10 @@ import sys
 from types import ModuleType
 from typing import Any, Callable
 
-from .._adapting import adapted, ofApplication
-from ..interfaces import IConversation
+from twisted.protocols.policies import ProtocolWrapper
+
+from .._adapting import adapted, mayAdapt, ofApplication
+from ..interfaces import IApplicationKnowledge, IConversation
 from . import conch, ftp, http, http2, mail, relay, rpc, websocket
 from .conversation import SILENT, Conversation, Courteous, stands
 
@@ -47,7 +49,8 @@ _seen = 0
 
 def prepare() -> None:
     """
-    Get to know the applications that have been loaded.
+    Register the adapters of the applications that have been loaded since the last
+    call.
     """
     global _seen
     count = len(sys.modules)
@@ -55,7 +58,7 @@ def prepare() -> None:
         module = sys.modules.get(name)
         if module is None:
             continue
-        if _isLoading(module):  # it has not all of its names
+        if _isLoading(module):  # it does not have all of its names yet
             return
         _unknown.pop(name)(module)
     _seen = count
@@ -67,9 +70,9 @@ def _isLoading(module: ModuleType) -> bool:
 
 def conversationOf(protocol: Any, producer: Any = None) -> Any:
     """
-    Who knows the protocol of a connection.
+    Find the conversation of a connection's protocol.
 
-    @param producer: the one that is registered, or C{None}.
+    @param producer: the registered producer, or C{None}.
     @return: an L{IConversation}.
     """
     if len(sys.modules) != _seen:
@@ -80,4 +83,31 @@ def conversationOf(protocol: Any, producer: Any = None) -> Any:
     return Conversation(protocol) if found is None else found
 
 
-__all__ = ["SILENT", "Conversation", "Courteous", "conversationOf", "prepare", "stands"]
+def nobodyKnows(protocol: Any, builder: Any) -> bool:
+    """
+    Is it certain that there is no L{IConversation} and no C{ITerminationHook} for the
+    protocol of a connection?
+
+    @param builder: the factory that was wrapped, or C{None}.
+    @return: C{False} also where only a longer search can say it.
+    """
+    if len(sys.modules) != _seen:
+        prepare()
+    factory = getattr(protocol, "factory", None)
+    return (
+        (builder is factory or builder is None)
+        and not mayAdapt(IApplicationKnowledge, protocol)
+        and not issubclass(type(protocol), ProtocolWrapper)
+        and (factory is None or not mayAdapt(IApplicationKnowledge, factory))
+    )
+
+
+__all__ = [
+    "SILENT",
+    "Conversation",
+    "Courteous",
+    "conversationOf",
+    "nobodyKnows",
+    "prepare",
+    "stands",
+]

@@ -20,10 +20,10 @@ class SSH(Courteous):
     """
     In flight is a registered producer.
 
-    The peer's FIN means that it has gone: the end of one direction belongs to a
-    channel (RFC 4254, 5.3), and not to the connection.  A drain gives channels,
-    commands and shells, some seconds to close, and then says so (RFC 4253,
-    11.1).
+    The peer's FIN means that the peer has gone, because in SSH one direction of a
+    channel can end (RFC 4254, 5.3), but not one direction of the connection.  A drain
+    gives the channels (commands and shells) some seconds to close, and then sends
+    SSH_MSG_DISCONNECT (RFC 4253, 11.1).
     """
 
     patience = 5.0
@@ -50,7 +50,7 @@ class SSH(Courteous):
         """
         See L{IConversation.expectsMore}.
         """
-        return True  # any message, at any time
+        return True  # a peer may send any message at any time
 
     def goodbye(self) -> None:
         """
@@ -61,7 +61,7 @@ class SSH(Courteous):
 
 def register(transport: ModuleType) -> None:
     """
-    Know C{twisted.conch.ssh.transport}.
+    Register the adapters for the protocols of C{twisted.conch.ssh.transport}.
     """
     registerAdapter(SSH, transport.SSHTransportBase, IConversation)
 

@@ -1,5 +1,5 @@
 """
-What can be said of a protocol that nobody knows.
+The answers for a protocol without an adapter, and the base classes of the others.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from ..interfaces import IConversation
 
 _log = Logger()
 
-#: Classes that register themselves for as long as they have a connection, to be
-#: told of back-pressure, and not because they have something to give.  A
-#: conversation says what is in flight on them.
+#: Classes that are registered as producers all the time, to be told of back-pressure,
+#: and not because they have something to send.  A conversation says what is in
+#: flight on their connections.
 standing: list[type] = []
 
 
 def stands(producer: object) -> bool:
     """
-    Is it of one of these classes?
+    Is the producer of one of these classes?
     """
     return isinstance(producer, tuple(standing))
 
@@ -31,8 +31,8 @@ def stands(producer: object) -> bool:
 @implementer(IConversation)
 class Conversation:
     """
-    The answers for a protocol that nobody knows, and the base of those that are
-    known.  A registered producer is in flight.  The peer's FIN may be a half-close.
+    The answers for a protocol without an adapter, and the base class for adapters.  A
+    registered producer is in flight.  The peer's FIN may be a half-close.
     The peer is not expected to send more.  A drain closes the connection.
     """
 
@@ -88,8 +88,8 @@ class Courteous(Conversation):
     The base for protocols with a goodbye of their own.  A drain waits until C{busy}
     is false, and then calls C{goodbye}.
 
-    @cvar patience: for so long (seconds) a drain waits at most; C{None} for no
-        limit but the drain's.
+    @cvar patience: the seconds that a drain waits at most; C{None} for no limit but
+        that of the drain.
     """
 
     patience: Optional[float] = None
@@ -103,7 +103,7 @@ class Courteous(Conversation):
 
     def goodbye(self) -> None:
         """
-        Say that the server ends.
+        Tell the peer that the server closes the connection.
         """
 
     def inFlight(self, transport: Any) -> bool:
@@ -123,10 +123,10 @@ class Courteous(Conversation):
 
         def look() -> None:
             if transport.protocol is None:
-                return  # it has ended
+                return  # the connection has ended
             patient = self.patience is None or clock.seconds() < begun + self.patience
             if self.busy() and patient:
-                # These protocols tell nobody that an answer is complete.
+                # These protocols have no event for a complete answer.
                 clock.callLater(self._pause, look)
             else:
                 self.goodbye()
@@ -137,7 +137,7 @@ class Courteous(Conversation):
 
 def clockOf(transport: Any) -> Any:
     """
-    What the timers of a connection run on.
+    The clock for the timers of a connection.
     """
     clock = getattr(transport, "reactor", None)
     if clock is None:
@@ -146,27 +146,27 @@ def clockOf(transport: Any) -> Any:
 
 
 _Calls = list[Callable[[], object]]
-#: For each clock, what is called together with the next one, and until when (on
-#: that clock) it may be joined.
+#: For each clock, the calls that are made together, and the time (on that clock)
+#: until which another call may join them.
 _together: WeakKeyDictionary[Any, tuple[float, _Calls]] = WeakKeyDictionary()
-#: A call may come early, by this share of its time.
+#: A call may be early by this share of its delay.
 _SHARE = 0.1
 
 
 def together(clock: Any, seconds: float, call: Callable[[], object]) -> None:
     """
-    Call it in C{seconds}, or up to a tenth earlier, once all that has arrived by
-    then was read.  A drain asks for as many such calls as there are connections,
-    and one C{DelayedCall} serves those that ask at about the same time.
+    Call C{call} in C{seconds}, or up to a tenth earlier, after all that has arrived
+    by then was read.  A drain asks for as many such calls as there are connections,
+    and one C{DelayedCall} serves those that are asked for at about the same time.
 
-    @param seconds: the same for each clock.
+    @param seconds: always the same number for the same clock.
     """
     now = clock.seconds()
     until, calls = _together.get(clock, (now - 1, []))
     if not now <= until <= now + _SHARE * seconds:
         calls = []
         _together[clock] = now + _SHARE * seconds, calls
-        # What has arrived is read before the next call.
+        # The reactor reads what has arrived before it makes the inner call.
         clock.callLater(seconds, clock.callLater, 0, _callAll, calls)
     calls.append(call)
 
@@ -175,14 +175,14 @@ def _callAll(calls: _Calls) -> None:
     for call in calls:
         try:
             call()
-        except Exception:  # each one's trouble is its own
+        except Exception:  # the other calls are made all the same
             _log.failure("{call} has failed", call=call)
-    calls.clear()  # the list is still known to the clock
+    calls.clear()  # _together still has the list
 
 
 class Silent(Conversation):
     """
-    Nothing is in flight, and nothing is said.
+    Nothing is in flight, and nothing is sent: for a protocol that cannot send any more.
     """
 
     def inFlight(self, transport: Any) -> bool:

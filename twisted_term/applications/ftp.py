@@ -33,7 +33,7 @@ class FTP(Courteous):
 
 def register(ftp: ModuleType) -> None:
     """
-    Know C{twisted.protocols.ftp}.
+    Register the adapters for the protocols of C{twisted.protocols.ftp}.
     """
     registerAdapter(FTP, ftp.FTP, IConversation)
 

@@ -1,16 +1,15 @@
 """
 HTTP/1.1: C{twisted.web}, and what stands on its channel: Klein, WSGI, Daphne.
 
-Private attributes of C{HTTPChannel} that are read, and why: C{_handlingRequest},
-for nothing public says whether a request is complete; C{_requestProducer},
-for nothing public says whether an answer has a producer; C{_transferDecoder}, for
-nothing public says that a request was answered before its end.  And C{_channel} and
-C{_negotiatedProtocol} of C{_GenericHTTPChannelProtocol}, which is the protocol that a
-C{Site} builds.
+Private attributes of C{HTTPChannel} that are read, because no public one says the
+same: C{_handlingRequest} (is a request complete?), C{_requestProducer} (does an
+answer have a producer?), and C{_transferDecoder} (was a request answered before its
+end?).  And C{_channel} and C{_negotiatedProtocol} of C{_GenericHTTPChannelProtocol},
+which is the protocol that a C{Site} builds.
 
-Replaced on one channel: C{checkPersistence} from a drain on, and C{writeHeaders}
-once its response has begun before its time; on one of those protocols,
-C{dataReceived} for the first time in a drain.
+Replaced on one channel: C{checkPersistence} from the begin of a drain on, and
+C{writeHeaders} after the first byte of the response was sent as a probe.  Replaced on
+one C{_GenericHTTPChannelProtocol}: C{dataReceived}, until the first data in a drain.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from typing import Any, Optional
 
 from twisted.python.components import registerAdapter
 
+from .._adapting import adapted
 from ..interfaces import IConversation
 from .conversation import SILENT, Conversation, clockOf, standing, together
 
@@ -34,15 +34,16 @@ class HTTP1(Conversation):
     """
     In flight is a request that is answered, or can still become complete.
 
-    The peer's FIN may be a half-close.  Before the response has begun an interim
-    response tells (RFC 9110, 15.2): 100, because that is the one which each
-    client takes.  HTTP/1.0, which nginx speaks to the servers behind it, has none:
-    there the response begins, by one byte of its first line at a time.
+    The peer's FIN may be a half-close.  Before the response has begun, an interim
+    response (RFC 9110, 15.2) finds out whether the peer still reads.  It is 100,
+    because every client accepts that one.  HTTP/1.0, which nginx speaks to the servers
+    behind it, has no interim responses; there the first line of the response is sent
+    early, one byte at a time.
 
     In a drain, each response says C{Connection: close} (RFC 9112, 9.6), and the
-    connection ends when it is idle.  A stream of events that has begun ends, as
-    if the client had gone: C{EventSource} takes it up again by itself (WHATWG
-    HTML, 9.2.3).
+    connection ends when it is idle.  A stream of events that has begun is ended as
+    if the client had gone; C{EventSource} connects again by itself (WHATWG HTML,
+    9.2.3).
     """
 
     protocol: Any  # the HTTPChannel
@@ -53,8 +54,8 @@ class HTTP1(Conversation):
         """
         channel = self.protocol
         if transport.disconnecting:
-            # request.transport.loseConnection(): in Twisted that waits for what
-            # was written, and for a producer.
+            # The application has called request.transport.loseConnection().  In
+            # Twisted that waits for what was written, and for a producer.
             return channel._requestProducer is not None
         requests = channel.requests
         if not requests or not transport.peerDone:
@@ -96,8 +97,8 @@ class HTTP1(Conversation):
             request.responseHeaders.setRawHeaders(b"connection", [b"close"])
             return False
 
-        # For a request that is still arriving: Twisted calls this when its
-        # headers are complete.
+        # If a request is still arriving, Twisted calls this when its headers are
+        # complete.
         channel.checkPersistence = last
         if channel.requests and not channel.requests[0].startedWriting:
             channel.persistent = last(channel.requests[0], b"")
@@ -127,14 +128,14 @@ class HTTP1(Conversation):
                 channel.transport.write(_LAST_CHUNK)
             channel.transport.loseConnection()
         elif channel.persistent:
-            # Its response has begun without saying that it is the last one: the
-            # next request may be on its way.
+            # The response has begun, and does not say that it is the last one, so
+            # the client may send another request.
             again = request.notifyFinish()
             again.addCallbacks(lambda done: transport.drain(), lambda lost: None)
 
     def _mayUpgrade(self, transport: Any, request: Any) -> None:
         """
-        If another protocol takes the connection over, its drain begins.
+        If the request upgrades the connection to another protocol, drain that one.
         """
         if request.requestHeaders.hasHeader(b"upgrade"):
             look = partial(self._lookUpgraded, transport, request)
@@ -142,7 +143,7 @@ class HTTP1(Conversation):
 
     def _lookUpgraded(self, transport: Any, request: Any) -> None:
         if transport.protocol is None:
-            return  # it has ended
+            return  # the connection has ended
         if not isinstance(_ofChannel(self.protocol), HTTP1):
             transport.drain()
         elif request in self.protocol.requests:
@@ -155,8 +156,8 @@ class HTTP1(Conversation):
 
 class _Begun:
     """
-    C{writeHeaders} of a channel that has sent the first bytes of its response
-    ahead.
+    Replaces C{writeHeaders} of a channel whose response has begun early, and leaves
+    out the bytes that were sent already.
     """
 
     def __init__(self, writeHeaders: Any) -> None:
@@ -169,7 +170,7 @@ class _Begun:
 
 def _begins(channel: Any) -> bool:
     """
-    Send one more byte of the version, with which the response begins.
+    Begin the response, or go on with it, by one byte of its HTTP version.
     """
     begun = vars(channel).get("writeHeaders")
     if not isinstance(begun, _Begun):
@@ -189,11 +190,11 @@ def _isEventStream(request: Any) -> bool:
 
 def _ofChannel(channel: Any) -> Any:
     """
-    An upgraded channel is no HTTP any more.
+    The conversation of a channel, or of the protocol that it was upgraded to.
     """
-    if channel.transport is None:  # Autobahn's way to take one over
+    if channel.transport is None:  # Autobahn has taken the connection over
         return SILENT
-    # twisted.web.websocket's
+    # twisted.web.websocket replaces this when it takes the connection over.
     receives = vars(channel).get("dataReceived")
     taker = getattr(receives, "__self__", channel)
     if taker is channel:
@@ -203,7 +204,7 @@ def _ofChannel(channel: Any) -> Any:
 
 class Undecided(HTTP1):
     """
-    Nothing has arrived yet on what may become HTTP/2, once TLS has negotiated that.
+    A connection that may be HTTP/1.1 or HTTP/2: TLS has not negotiated that yet.
     """
 
     def __init__(self, protocol: Any) -> None:
@@ -212,7 +213,7 @@ class Undecided(HTTP1):
 
     def drainBegins(self, transport: Any, seconds: Optional[float]) -> None:
         """
-        Tell whichever it will be.
+        Tell the present conversation, and the next one if HTTP/2 is negotiated.
         """
         generic = self._generic
         received = generic.dataReceived
@@ -231,12 +232,12 @@ def _ofGeneric(protocol: Any) -> Any:
     # HTTP/1.1, or HTTP/2 once TLS has negotiated that.
     if protocol._negotiatedProtocol is None:
         return Undecided(protocol)
-    return IConversation(protocol._channel, None)
+    return adapted(IConversation, protocol._channel)
 
 
 def register(http: ModuleType) -> None:
     """
-    Know C{twisted.web.http}.
+    Register the adapters for the protocols of C{twisted.web.http}.
     """
     standing.append(http.HTTPChannel)
     registerAdapter(_ofChannel, http.HTTPChannel, IConversation)

@@ -2,12 +2,13 @@
 HTTP/2: C{twisted.web}.
 
 Private attributes of C{H2Connection} that are read, and why:
-C{_streamCleanupCallbacks}, for nothing public says when the last frame of a
+C{_streamCleanupCallbacks}, because no public attribute says when the last frame of a
 stream has been written.
 
-Replaced on the class C{H2Connection}: C{connectionMade}.  It does what it did, and, on
-a connection of ours alone, replaces what the h2 library calls for a GOAWAY, in the
-private C{_frame_dispatch_table} of its connection: see L{Parting}.
+Replaced on the class C{H2Connection}: C{connectionMade}.  It calls the original.  If
+the connection uses this package, it also replaces the function that the h2 library
+calls for a GOAWAY, in the private C{_frame_dispatch_table} of its connection: see
+L{Parting}.
 """
 
 from __future__ import annotations
@@ -30,13 +31,13 @@ _GOAWAY = struct.Struct(">BHBBIII")
 _ANY_STREAM = 2**31 - 1
 #: PING (RFC 9113, 6.7): frame header, and eight bytes.
 _PING = struct.Struct(">BHBBI8s")
-#: For so long (seconds) we wait for a moment with no stream, if the drain has no
-#: limit; and else for half of its time.  curl, nghttp and h2load finish a stream
-#: after a GOAWAY, whatever number it has; httpx 0.28 and Node 20 do not.
+#: A drain without a limit waits this many seconds for a moment with no stream; with a
+#: limit, it waits half of the limit.  curl, nghttp and h2load finish a stream after a
+#: GOAWAY with any number in it; httpx 0.28 and Node 20 do not.
 _PATIENCE = 10.0
-#: So long (seconds) we wait in a drain for the first stream.
+#: A drain waits this many seconds for the first stream.
 _FIRST = 0.2
-#: So long (seconds) a connection is kept behind the first GOAWAY.
+#: A connection is kept for this many seconds after the first GOAWAY.
 _ROUND_TRIP = 0.1
 
 
@@ -87,7 +88,7 @@ class HTTP2(Conversation):
                 _goAway(transport, _ANY_STREAM)
 
         def idle() -> None:
-            # Who has just connected is about to ask.
+            # A client that has just connected is about to send a request.
             if self.protocol.conn.highest_inbound_stream_id:
                 tell()
             else:
@@ -110,26 +111,26 @@ class HTTP2(Conversation):
         connection = self.protocol
 
         def end() -> None:
-            if transport.protocol is not None:  # else it has ended
+            if transport.protocol is not None:  # else the connection has ended
                 _goAway(transport, connection.conn.highest_inbound_stream_id)
                 transport.loseConnection()
 
-        # "At least one round-trip time" behind the first GOAWAY (RFC 9113, 6.8): what
-        # the client has sent before it has read that one is served.
+        # This is "at least one round-trip time" after the first GOAWAY (RFC 9113,
+        # 6.8): requests that the client sent before it read that one are served.
         together(clockOf(transport), _ROUND_TRIP, partial(whenIdle, connection, end))
 
 
 class Parting:
     """
-    The client's GOAWAY lets streams that exist come to their end (RFC 9113, 6.8).
-    The h2 library takes a connection that has received one for closed, and can send
-    nothing more; Twisted then drops all streams.  So neither is told before the last
-    stream has ended, and then the connection ends.
+    Lets open streams come to their end after a GOAWAY of the client (RFC 9113, 6.8).
+    When the h2 library has received a GOAWAY, it takes the connection for closed, and
+    can send nothing more; Twisted then drops all streams.  So a GOAWAY is kept from
+    both, and the connection ends when the last stream has ended.
     """
 
     def __init__(self, connection: Any, kind: type) -> None:
         """
-        @param connection: the C{H2Connection} of Twisted's.
+        @param connection: Twisted's C{H2Connection}.
         @param kind: the class of GOAWAY frames.
         """
         self._connection = connection
@@ -143,7 +144,7 @@ class Parting:
         """
         if frame.error_code or not self._connection.conn.open_inbound_streams:
             return self._receive(frame)
-        # Twisted has not been told yet of what came together with it.
+        # Twisted has not handled yet what came together with the GOAWAY.
         self._connection.callLater(0, whenIdle, self._connection, self._end)
         return [], []
 
@@ -158,7 +159,7 @@ def whenIdle(connection: Any, what: Callable[[], object]) -> None:
 
     def finished(stream: Any = None) -> Any:
         if connection.streams:
-            # Of the streams that are still open; some were opened meanwhile.
+            # This is one of the streams that are still open.
             left = next(iter(connection._streamCleanupCallbacks.values()))
             left.addCallback(finished)
         else:

@@ -2,8 +2,8 @@
 The servers of C{twisted.mail}: SMTP, POP3 and IMAP.
 
 Private attributes that are read, and why: C{_SMTP__inheader} and C{_from} of SMTP,
-for nothing else says that a message was handed over; C{_oldTimeout} of IMAP,
-for nothing else says that one is fetched.
+because nothing else says that a message was handed over; C{_oldTimeout} of IMAP,
+because nothing else says that a message is being fetched.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ class SMTP(Courteous):
     """
     In flight is a message whose end has not come: it is received, and answered.
 
-    After its end nothing says whether the answer is out.  A drain waits for it
-    until the client says something else, or for some seconds; who needs longer
-    to deliver calls C{transport.track}.  Then the server says 421 (RFC 5321,
-    3.8).
+    After the end of a message nothing says whether the answer was sent.  A drain
+    waits until the client sends another command, or for some seconds; a server that
+    needs longer to deliver calls C{transport.track}.  Then the server says 421 (RFC
+    5321, 3.8).
     """
 
     patience = 5.0
@@ -36,7 +36,7 @@ class SMTP(Courteous):
         protocol = self.protocol
         if protocol.mode == "DATA":
             return True
-        # It has been handed over, and no next one has begun.
+        # A message has been handed over, and the next one has not begun.
         was = hasattr(protocol, "_SMTP__inheader")
         return was and protocol._from is None
 
@@ -82,7 +82,7 @@ class IMAP4(Courteous):
         See L{Courteous.busy}.
         """
         protocol = self.protocol
-        # The latter from a FETCH to the end of its answer.
+        # _oldTimeout is there from a FETCH to the end of its answer.
         return protocol.blocked is not None or hasattr(protocol, "_oldTimeout")
 
     def goodbye(self) -> None:
@@ -94,21 +94,21 @@ class IMAP4(Courteous):
 
 def registerSMTP(smtp: ModuleType) -> None:
     """
-    Know C{twisted.mail.smtp}.
+    Register the adapters for the protocols of C{twisted.mail.smtp}.
     """
     registerAdapter(SMTP, smtp.SMTP, IConversation)
 
 
 def registerPOP3(pop3: ModuleType) -> None:
     """
-    Know C{twisted.mail.pop3}.
+    Register the adapters for the protocols of C{twisted.mail.pop3}.
     """
     registerAdapter(POP3, pop3.POP3, IConversation)
 
 
 def registerIMAP4(imap4: ModuleType) -> None:
     """
-    Know C{twisted.mail.imap4}.
+    Register the adapters for the protocols of C{twisted.mail.imap4}.
     """
     registerAdapter(IMAP4, imap4.IMAP4Server, IConversation)
 

@@ -17,11 +17,11 @@ from .conversation import Conversation
 
 class Leg(Conversation):
     """
-    In flight is what the other leg may still bring: until that one has ended,
-    or its peer is done.
+    In flight is what the other leg may still bring, until that leg has ended or its
+    peer has sent FIN.
 
     The peer's FIN is passed on, as a half-close.  A drain waits until one of the
-    two peers ends, for nobody here knows what they say to each other.
+    two peers ends, because a relay does not know the protocol that they speak.
     """
 
     def other(self) -> Any:
@@ -57,7 +57,7 @@ class Leg(Conversation):
         """
         See L{IConversation.expectsMore}.
         """
-        return True  # nobody here knows
+        return True  # a relay does not know the peers' protocol
 
     def drain(self, transport: Any) -> None:
         """
@@ -71,7 +71,7 @@ def _transport(leg: Any) -> Optional[Any]:
 
 class Forwarded(Leg):
     """
-    C{portforward}'s.
+    A leg of C{portforward}.
     """
 
     def other(self) -> Any:
@@ -107,14 +107,14 @@ class Outgoing(Leg):
 
 def registerForward(portforward: ModuleType) -> None:
     """
-    Know C{twisted.protocols.portforward}.
+    Register the adapters for the protocols of C{twisted.protocols.portforward}.
     """
     registerAdapter(Forwarded, portforward.Proxy, IConversation)
 
 
 def registerSOCKS(socks: ModuleType) -> None:
     """
-    Know C{twisted.protocols.socks}.
+    Register the adapters for the protocols of C{twisted.protocols.socks}.
     """
     registerAdapter(Incoming, socks.SOCKSv4, IConversation)
     for leg in (socks.SOCKSv4Outgoing, socks.SOCKSv4Incoming):

@@ -1,8 +1,8 @@
 """
 Remote calls: AMP and Perspective Broker.
 
-Private attributes that are read, and why: C{_outstandingRequests} of AMP, and
-C{waitingForAnswers} of PB: nothing public says which questions are open.
+Attributes that are read, and why: C{_outstandingRequests} of AMP, which is private,
+and C{waitingForAnswers} of PB, because nothing else says which questions are open.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from .conversation import Courteous
 
 class Caller(Courteous):
     """
-    In flight are questions of ours that the peer can still answer.  Neither of
-    the two protocols keeps account of the answers that it owes: who makes one
-    from a Deferred calls C{transport.track}.  A drain waits for both, and closes;
-    the protocols have no word for it.
+    In flight are questions of ours that the peer can still answer.  Neither of the
+    two protocols counts the answers that it owes, so an application that answers by
+    a Deferred calls C{transport.track}.  A drain waits for both, and closes; the
+    protocols have no message to announce that.
     """
 
     def open(self) -> Any:
         """
-        The questions that are open.
+        The questions that the peer has not answered yet.
         """
         raise NotImplementedError
 
@@ -71,14 +71,14 @@ class PB(Caller):
 
 def registerAMP(amp: ModuleType) -> None:
     """
-    Know C{twisted.protocols.amp}.
+    Register the adapters for the protocols of C{twisted.protocols.amp}.
     """
     registerAdapter(AMP, amp.AMP, IConversation)
 
 
 def registerPB(pb: ModuleType) -> None:
     """
-    Know C{twisted.spread.pb}.
+    Register the adapters for the protocols of C{twisted.spread.pb}.
     """
     registerAdapter(PB, pb.Broker, IConversation)
 

@@ -3,9 +3,9 @@ WebSocket: Autobahn for Twisted, Daphne, which stands on it, and
 C{twisted.web.websocket}.
 
 Private attributes, and why: C{_wsconn} of C{twisted.web.websocket}'s protocol is
-read, for its public C{loseConnection} waits for no answer; C{_closeConnection} of
-Autobahn's protocol is replaced from a drain on, for a server that has begun the
-closing handshake resets when it is done.
+read, because its public C{loseConnection} waits for no answer; C{_closeConnection} of
+Autobahn's protocol is replaced from the begin of a drain on, because otherwise a
+server that has begun the closing handshake resets the connection at its end.
 """
 
 from __future__ import annotations
@@ -18,20 +18,22 @@ from twisted.python.components import registerAdapter
 from ..interfaces import IConversation
 from .conversation import Conversation, clockOf
 
+#: Why a drain closes: "a server going down" (RFC 6455, 7.4.1), and "service
+#: restart" (IANA's registry of close codes).
+_CODES = {"going-away": 1001, "restart": 1012}
+
 
 class WebSocket(Conversation):
     """
     In flight is a registered producer.
 
-    WebSocket knows no half-close (RFC 6455, 7.1.1): the peer's FIN means that it
-    has gone.  A drain sends a Close frame, and ends when the peer's has come.
+    WebSocket has no half-close (RFC 6455, 7.1.1): the peer's FIN means that the peer
+    has gone.  A drain sends a Close frame, and ends the connection when the peer's
+    Close frame has come.
 
-    @cvar code: why we close: 1001, "a server going down" (RFC 6455, 7.4.1).  1012
-        is "service restart"; some clients come back only after that one.
-    @cvar patience: so long (seconds) the peer's Close frame is awaited.
+    @cvar patience: the seconds for which the peer's Close frame is awaited.
     """
 
-    code = 1001
     patience = 5.0
 
     def peerFin(self, transport: Any) -> bool:
@@ -44,7 +46,7 @@ class WebSocket(Conversation):
         """
         See L{IConversation.expectsMore}.
         """
-        return True  # a Close frame, or any other, at any time
+        return True  # a peer may send a Close frame, or any other, at any time
 
     def drain(self, transport: Any) -> None:
         """
@@ -57,12 +59,12 @@ class WebSocket(Conversation):
         transport.whenTerminated().addCallback(
             lambda report: late.active() and late.cancel()
         )
-        self._sendClose()
+        self._sendClose(_CODES[transport.policy.goodbye])
 
     def _isOpen(self) -> bool:
         raise NotImplementedError
 
-    def _sendClose(self) -> None:
+    def _sendClose(self, code: int) -> None:
         raise NotImplementedError
 
 
@@ -74,16 +76,16 @@ class Autobahn(WebSocket):
     def _isOpen(self) -> bool:
         return bool(self.protocol.state == self.protocol.STATE_OPEN)
 
-    def _sendClose(self) -> None:
+    def _sendClose(self, code: int) -> None:
         protocol = self.protocol
         close = protocol._closeConnection
         protocol._closeConnection = lambda abort=False: close(
             abort and not protocol.wasClean
         )
-        # Its own wait is a second, and ends with a reset.
+        # Autobahn itself waits one second for the peer, and then resets.
         protocol.closeHandshakeTimeout = 0
-        # sendClose() takes the codes of applications only.
-        protocol.sendCloseFrame(code=self.code)
+        # sendClose() accepts only the codes that are meant for applications.
+        protocol.sendCloseFrame(code=code)
 
 
 class Twisted(WebSocket):
@@ -94,15 +96,15 @@ class Twisted(WebSocket):
     def _isOpen(self) -> bool:
         return self.protocol._wsconn.state.name == "OPEN"
 
-    def _sendClose(self) -> None:
+    def _sendClose(self, code: int) -> None:
         connection = self.protocol._wsconn
         send = connection.send
-        self.protocol.transport.write(send(self._close(self.code)))
+        self.protocol.transport.write(send(self._close(code)))
 
         def late(event: Any) -> Any:
-            # The peer may still ask, and the application answer: "The
-            # application MUST NOT send any more data frames after sending a
-            # Close frame" (RFC 6455, 5.5.1).  It does not know of ours.
+            # The application does not know that we have sent a Close frame, and may
+            # answer the peer.  But "the application MUST NOT send any more data
+            # frames after sending a Close frame" (RFC 6455, 5.5.1).
             try:
                 return send(event)
             except self._tooLate:
@@ -116,14 +118,14 @@ class Twisted(WebSocket):
 
 def registerAutobahn(websocket: ModuleType) -> None:
     """
-    Know C{autobahn.twisted.websocket}.
+    Register the adapters for the protocols of C{autobahn.twisted.websocket}.
     """
     registerAdapter(Autobahn, websocket.WebSocketAdapterProtocol, IConversation)
 
 
 def registerTwisted(websocket: ModuleType) -> None:
     """
-    Know C{twisted.web._websocket_impl}.
+    Register the adapters for the protocols of C{twisted.web._websocket_impl}.
     """
     from wsproto.utilities import LocalProtocolError
 

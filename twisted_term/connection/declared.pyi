@@ -1,6 +1,6 @@
 """
-What type checkers know of the transport that an application writes to, beside
-what its class defines: what Twisted's stream transports have.
+For type checkers: the attributes that a transport has beside those of its class,
+which are those of Twisted's stream transports.
 """
 
 from __future__ import annotations
@@ -14,16 +14,15 @@ from ..standin import StandIn
 
 class Declared(StandIn):
     """
-    Type checkers take this for the base class of L{TerminatingTransport}.  When
-    the program runs, nobody imports it: each of these methods is found on the
-    transport that is stood in for, which need not have it: C{startTLS} is missing
-    on a UNIX socket, for one.
+    Type checkers take this for the base class of L{TerminatingTransport}.  It is not
+    imported when the program runs: each of these methods is found on the wrapped
+    transport, and need not be there (a UNIX socket has no C{startTLS}, for one).
     """
 
     connected: bool
     #: See L{twisted.internet.interfaces.INegotiated}.
     negotiatedProtocol: Optional[bytes]
-    #: The one that serves the connection.
+    #: The reactor that serves the connection.
     reactor: Any
 
     # ITransport

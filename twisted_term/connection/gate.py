@@ -1,91 +1,35 @@
 """
-Who stands before the application, for what the transport tells it.
+The gate: the object that the transport calls in the place of the application.
 """
 
 from __future__ import annotations
 
-import os
 from operator import attrgetter
-from typing import Any, Protocol
+from typing import Any
 
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import connectionDone
-from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
 
-from ..standin import StandIn
-from .replaced import replace
+from .receiving import Noting, Received
 
 
-class Told(Protocol):
-    """
-    What a L{Gate} tells of a connection.
-    """
-
-    def peerFin(self) -> None: ...
-    def finSent(self) -> None: ...
-    def finished(self, reason: Failure) -> None: ...
-    def arrived(self, count: int) -> None: ...
-    def discarded(self, count: int) -> None: ...
-
-
-class Noting:
-    """
-    Passes on what is received, and says when something arrives.
-
-    @ivar to: who receives it.
-    """
-
-    __slots__ = ("_gate", "to")
-
-    def __init__(self, gate: Gate) -> None:
-        self._gate = gate
-        self.to: Any = gate.receiver
-
-    def dataReceived(self, data: bytes) -> None:
-        self._gate.connection.arrived(len(data))
-        self.to.dataReceived(data)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.to, name)
-
-
-class Discarding:
-    """
-    Receives in the application's stead, and drops it.
-    """
-
-    __slots__ = ("_connection",)
-
-    def __init__(self, connection: Told) -> None:
-        self._connection = connection
-
-    def dataReceived(self, data: bytes) -> None:
-        self._connection.discarded(len(data))
-
-    def fileDescriptorReceived(self, descriptor: int) -> None:
-        # The receiver of a descriptor must close it (IFileDescriptorReceiver).
-        os.close(descriptor)
-
-
-class Gate(StandIn):
+class Gate(Received):
     """
     Stands in for the application, before a transport.
 
-    Twisted's transports, and what is around them, look for interfaces and
-    attributes on a protocol; those of the application are found here by the
-    rule of L{StandIn}.  Only what begins and ends is told to the connection,
-    and what is received goes to whoever receives it now.
+    Twisted's transports, and the wrappers around them, look for interfaces and
+    attributes on a protocol.  On a gate they find those of the application, by the
+    rule of L{StandIn}.  The gate tells the connection only of the begin and of the
+    ends.  What is received goes to the present receiver.
 
-    @ivar receiver: who that is: the application, or one of the above.
     @ivar connection: C{None} before the connection is made, and after its end.
     """
 
-    __slots__ = ("connection", "receiver")
+    __slots__ = ("connection",)
     _adds = (IHalfCloseableProtocol,)
 
     connection: Any
-    receiver: Any
 
     def __init__(self, application: Any) -> None:
         _setSubject(self, application)
@@ -101,28 +45,16 @@ class Gate(StandIn):
 
     def builder(self) -> Any:
         """
-        The factory, farthest out, of those that were wrapped to have this gate
-        built; C{None} if none was.
+        The outermost of the factories that were wrapped to have this gate built;
+        C{None} if no factory was.
         """
         return None
-
-    # A property over C functions: reads go to whoever receives them now
-    # without a Python frame, and see a replaced method of the application.
-    # Code that replaces the method here means the application's method, too.
-    dataReceived: Any = property(
-        attrgetter("receiver.dataReceived"),
-        lambda self, method: setattr(self._subject, "dataReceived", method),
-    )
 
     def __conform__(self, interface: Any) -> Any:
         if interface is IHalfCloseableProtocol:
             return self  # as Twisted's transports ask for each FIN
         conform = getattr(self._subject, "__conform__", None)
         return None if conform is None else conform(interface)
-
-    @property
-    def fileDescriptorReceived(self) -> Any:
-        return self.receiver.fileDescriptorReceived
 
     def readConnectionLost(self) -> None:
         self.connection.peerFin()
@@ -132,9 +64,9 @@ class Gate(StandIn):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if self.connection is not None:
-            # Some who host a protocol, such as Autobahn, give no reason.
+            # Some libraries that host a protocol, such as Autobahn, give no reason.
             self.connection.finished(reason or connectionDone)
-        elif self.receiver is not None:  # another gate stands farther out
+        elif self.receiver is not None:  # another gate is farther out
             self._subject.connectionLost(reason)
 
     def receives(self, receiver: Any) -> None:
@@ -145,7 +77,7 @@ class Gate(StandIn):
 
     def redirect(self, before: Any, after: Any) -> None:
         """
-        From now on, C{after} is given what C{before} was given, if anything.
+        If C{before} is given what arrives, C{after} is given it from now on.
         """
         receiver = self.receiver
         if receiver is before:
@@ -161,7 +93,7 @@ class Gate(StandIn):
 
     def closed(self) -> None:
         """
-        The connection has ended: leave no cycle behind.
+        The connection has ended.  Leave no cycle of references behind.
         """
         _setConnection(self, None)
         _setReceiver(self, None)
@@ -172,140 +104,11 @@ _setSubject, _setReceiver, _setConnection = (
 )
 
 
-class Own:
-    """
-    The methods of an application itself, behind L{Intercepted}.
-    """
-
-    def __init__(self, application: Any) -> None:
-        for name in _RECEIVED:
-            method = getattr(application, name, None)
-            if method is not None:
-                setattr(self, name, method)
-
-
-_RECEIVED = ("dataReceived", "fileDescriptorReceived")
-
-
-class Shown(StandIn):
-    """
-    A wrapper with a gate inside, TLS most often, for somebody who looks for the
-    application there.
-    """
-
-    __slots__ = ()
-
-    @property
-    def wrappedProtocol(self) -> Any:
-        return self._subject.wrappedProtocol.application
-
-    @wrappedProtocol.setter
-    def wrappedProtocol(self, protocol: Any) -> None:
-        self._subject.wrappedProtocol.application = protocol
-
-
 def isGate(protocol: object) -> bool:
     """
-    Is it a gate, and not what a gate stands in for?
+    Is it a gate, and not an application that a gate stands in for?
     """
     return issubclass(type(protocol), Gate)
 
 
-def shown(protocol: Any, connection: Any) -> Any:
-    """
-    What a transport's C{protocol} is to the application.
-    """
-    if protocol is None or isGate(protocol):
-        return connection.protocol
-    if isGate(getattr(protocol, "wrappedProtocol", None)):
-        return Shown(protocol)
-    return protocol
-
-
-def _place(transport: Any) -> tuple[Any, str]:
-    """
-    Where the protocol of a transport stands: the object, and the name there.
-    """
-    if isinstance(transport, ProtocolWrapper):
-        return transport, "wrappedProtocol"
-    protocol = getattr(transport, "protocol", None)
-    if getattr(transport, "TLS", False) and isinstance(protocol, ProtocolWrapper):
-        return protocol, "wrappedProtocol"  # by startTLS
-    return transport, "protocol"
-
-
-def takePlace(gate: Gate, transport: Any) -> bool:
-    """
-    Let a gate stand where the application stands, or is going to stand, as the
-    protocol of its transport.
-
-    @return: C{False} if somebody else stands there.
-    """
-    owner, name = _place(transport)
-    there = getattr(owner, name, None)
-    if there is not None and there is not gate.application:
-        return False
-    setattr(owner, name, gate)
-    return True
-
-
-def moveIn(gate: Gate, transport: Any) -> bool:
-    """
-    Let a gate stand there in the place of somebody else, whom the transport
-    calls no more.
-
-    @return: C{False} if nobody else stands there.
-    """
-    owner, name = _place(transport)
-    there = getattr(owner, name, None)
-    if there is None or isGate(there):
-        return False
-    setattr(owner, name, gate)
-    return True
-
-
-class Intercepted:
-    """
-    An application that is called by others than its transport, and has a gate
-    before it: by a Conch channel, by a tunnel that had the connection first, by
-    an endpoint of a client, by iosim, and by a test with a C{StringTransport}.
-    """
-
-    __slots__ = ("_gate", "_own", "_replaced")
-
-    def __init__(self, gate: Gate) -> None:
-        application = gate.application
-        self._gate = gate
-        self._own = own = Own(application)
-        gate.redirect(application, own)
-        calls: dict[str, Any] = {
-            "dataReceived": lambda data: gate.receiver.dataReceived(data),
-            "fileDescriptorReceived": lambda descriptor: (
-                gate.receiver.fileDescriptorReceived(descriptor)
-            ),
-        }
-        received = {name: call for name, call in calls.items() if hasattr(own, name)}
-        self._replaced = replace(
-            application, connectionLost=gate.connectionLost, **received
-        )
-
-    def restore(self) -> None:
-        """
-        Nobody but the gate calls it from now on.
-        """
-        self._replaced.restore()
-        self._gate.redirect(self._own, self._gate.application)
-
-
-__all__ = [
-    "Discarding",
-    "Gate",
-    "Intercepted",
-    "Noting",
-    "Shown",
-    "Told",
-    "isGate",
-    "moveIn",
-    "shown",
-    "takePlace",
-]
+__all__ = ["Gate", "isGate"]

@@ -1,5 +1,5 @@
 """
-The application's own word on how its connections end.
+How an application decides itself how its connections end.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _log = Logger()
 
 class Hook:
     """
-    One application's L{ITerminationHook}, on one end.
+    The L{ITerminationHook} of one application, for the end of one connection.
     """
 
     __slots__ = ("_closing", "_hook")
@@ -34,9 +34,9 @@ class Hook:
         self, transport: Any, initiator: Initiator
     ) -> Optional[TerminationPolicy]:
         """
-        Ask how the end is to be.
+        Ask the application which policy this end has.
 
-        @return: C{None} if the application leaves it as it is.
+        @return: C{None} if the policy stays as it is.
         """
         ask = getattr(self._hook, "endBegins", None)
         if ask is None:
@@ -58,9 +58,9 @@ class Hook:
 
     def beforeClose(self, transport: Any, done: Callable[[bool], object]) -> None:
         """
-        Ask before the close.
+        Tell the application that the socket is about to be closed, and wait for it.
 
-        @param done: called once the application is done, with C{True} if it has
+        @param done: called when the application is done, with C{True} if it has
             taken the socket.
         """
         ask = getattr(self._hook, "beforeClose", None)
@@ -82,7 +82,7 @@ class Hook:
 
     def forget(self) -> None:
         """
-        The connection has ended: nobody waits for the application any more.
+        The connection has ended: stop waiting for the application.
         """
         closing, self._closing = self._closing, None
         if closing is None:
@@ -101,7 +101,7 @@ def hookOf(gate: Any) -> Optional[Hook]:
     """
     The hook for a connection, if its application has one.
 
-    @param gate: the one before the application.
+    @param gate: the gate before the application.
     """
     found, own = ofApplication(ITerminationHook, gate.application)
     factory = gate.builder() if found is None else None

@@ -2,26 +2,26 @@
 The life of a connection: one state machine, without I/O.
 
 A TCP connection is two streams of bytes, and each ends on its own (RFC 9293,
-3.6): ours with our FIN, the peer's with the peer's.  So the machine is two
-small ones, played together:
+3.6): ours with our FIN, the peer's with the peer's FIN.  So the machine combines
+two small ones:
 
   - B{Ours}, what we send.  It is C{OPEN}; then an end was asked for, and the
     application may say how (C{ASKING}); then work is in flight that still has
     something to send (C{WORKING}); then FIN waits behind the bytes that are
-    buffered (C{QUEUED}); then it is out (C{SENT}); then nothing is awaited any
-    more but the application, which may have a close of its own (C{DONE}).
+    buffered (C{QUEUED}); then FIN is out (C{SENT}); then only the application is
+    awaited, which may have something to do before the close (C{DONE}).
   - B{The peer's}, what we receive.  It is delivered until the peer's FIN
     (C{peerDone}), or until the application has asked for the close
     (C{closing}): what arrives after that is discarded.
 
-L{Node} names each combination that can be, and L{State} groups the nodes for
-those who look at a connection from outside.  What the machine asks for
-depends on what has changed:
+L{Node} names each combination that is possible, and L{State} groups the nodes for
+the application, the operator and the report.  The outputs depend on what has
+changed:
 
   - somebody asks for the first end: ask the application how.  When it has
-    answered, the same input comes again, and then it takes effect;
+    answered, the same input comes again and takes effect;
   - our stream is to end: watch the flush, and see whether work is in flight;
-  - the peer's has ended, and ours goes on: see whether the peer goes away;
+  - the peer's stream has ended, and ours goes on: see whether the peer goes away;
   - no work is left: FIN;
   - the application has closed: go on reading, deliver nothing;
   - our FIN is out, and the peer's is not: bound the half-closed state, or the
@@ -29,14 +29,14 @@ depends on what has changed:
   - both are out: wait until the peer has acknowledged all bytes;
   - nothing is awaited any more: ask the application, and close.
 
-An end that is not orderly, a reset, a loss, a limit, ends both streams at
-once.  What changes nothing, and asks for nothing, is in the table as well.
+A disorderly end (a reset, a loss, a limit) ends both streams at once.  The table
+also has the inputs that change nothing and have no outputs.
 
 The shell around it (L{twisted_term.connection.shell}) turns events into
 inputs and carries out outputs.
 
-Why a table and not Automat: a connection's whole machine is then one
-reference, and an input one dict lookup.  C{benchmarks/machine.py} builds both
+Why a table and not Automat: with a table, a connection's machine takes one
+reference, and an input takes one dict lookup.  C{benchmarks/machine.py} builds both
 and prints the ratios.
 """
 
@@ -48,7 +48,7 @@ from enum import Enum
 
 class State(Enum):
     """
-    What the application, an operator and a report see.
+    The states that the application, an operator and a report see.
     """
 
     OPEN = "open"
@@ -58,14 +58,14 @@ class State(Enum):
     CLOSED = "closed"
     ABORTED = "aborted"
 
-    # Identity is all that an enum's member needs; Enum's own hash is Python
-    # code, and states are dictionary keys here.
+    # The members of an enum can be hashed by identity.  Enum's own hash is Python
+    # code, which is slow, and states are dictionary keys here.
     __hash__ = object.__hash__
 
 
 class Ours(Enum):
     """
-    What we send.
+    How far our stream is: what we send.
     """
 
     OPEN = "open"
@@ -111,7 +111,7 @@ class Node(Enum):
     ) -> None:
         self.state = state
         self.ours = ours
-        #: Nothing more will arrive.
+        #: The peer's FIN has been seen, so that nothing more will arrive.
         self.peerDone = peerDone
         #: The application has asked for the close, or both FINs are out.
         self.closing = closing
@@ -187,6 +187,7 @@ class Output(Enum):
 Step = tuple[Node, tuple[Output, ...]]
 
 _NODES = {(node.ours, node.peerDone, node.closing): node for node in Node if node.ours}
+# With both FINs out nothing is left to say, whether the application has closed or not.
 _NODES[Ours.SENT, True, False] = Node.LAST_ACK
 
 #: Each of these asks for the end of our stream.
@@ -197,7 +198,7 @@ _BEGINS = (
     Input.PEER_FIN,
     Input.PEER_GONE,
 )
-#: How it ends.
+#: How our stream moves on.
 _OURS = {
     **{(Ours.ASKING, event): Ours.WORKING for event in _BEGINS},
     (Ours.WORKING, Input.WORK_DONE): Ours.QUEUED,
@@ -208,7 +209,7 @@ _PEER_DONE = (Input.PEER_FIN, Input.PEER_FIN_HALF, Input.PEER_GONE)
 #: After these the peer may still be reading.
 _READING = (Input.PEER_FIN, Input.PEER_FIN_HALF)
 _CLOSING = (Input.LOSE, Input.TLS_FAILED)
-#: Nobody can take any more what work in flight would send.
+#: After these the peer cannot receive any more what work in flight would send.
 _NO_MORE_WORK = (Input.PEER_GONE, Input.TLS_FAILED)
 #: These end both streams at once.
 _ENDS: dict[Input, Step] = {
@@ -218,7 +219,7 @@ _ENDS: dict[Input, Step] = {
     Input.DEADLINE: (Node.ABORTED, (Output.RESET,)),
     Input.HANDSHAKE_EXPIRED: (Node.ABORTED, (Output.RESET,)),
 }
-#: Nothing is awaited any more: what it is, and what that makes of it.
+#: The peer is not awaited any more: the node and the input, and the next node.
 _DONE = {
     (Node.LINGERING, Input.LINGER_EXPIRED): Node.LEAVING,
     (Node.LAST_ACK, Input.ACKNOWLEDGED): Node.LEAVING_BOTH,
@@ -232,7 +233,7 @@ _LEAVES: dict[Input, Step] = {
 
 def _orderly(node: Node, event: Input) -> Step:
     """
-    The two streams, each by its own rule, and what is to be done about it.
+    Move each of the two streams by its own rule, and find the outputs.
     """
     assert node.ours is not None
     if event in _PEER_DONE and node.peerDone:
@@ -271,7 +272,7 @@ def _orderly(node: Node, event: Input) -> Step:
 
 def _step(node: Node, event: Input) -> Step:
     """
-    What C{event} makes of a connection that is at C{node}.
+    The step that C{event} causes in a connection at C{node}.
     """
     if node.ended:
         return node, ()
@@ -292,18 +293,35 @@ STEPS: dict[tuple[Node, Input], Step] = {
 }
 
 
-def _unasked(node: Node, event: Input) -> Step:
+def _answered(node: Node, event: Input, answers: dict[Output, Input]) -> Step:
+    """
+    The step, combined with the steps that follow from outputs with a known answer.
+    """
     after, outputs = STEPS[node, event]
-    if Output.ASK_HOW in outputs:
-        return STEPS[after, event]
-    if Output.ASK_CLOSE in outputs:
-        return STEPS[after, Input.MAY_CLOSE]
+    for index, output in enumerate(outputs):
+        # The application is asked how, and then the same input takes effect.
+        answer = event if output is Output.ASK_HOW else answers.get(output)
+        if answer is not None:
+            moved, more = _answered(after, answer, answers)
+            # The other outputs of a step are out of date when the machine has moved.
+            return moved, outputs[:index] + more
     return after, outputs
 
 
-#: The same machine for an application that has nothing to say, as most have not:
-#: each question and its answer are one step.
-UNASKED: dict[tuple[Node, Input], Step] = {key: _unasked(*key) for key in STEPS}
+_UNASKED = {Output.ASK_CLOSE: Input.MAY_CLOSE}
+_QUIET = {
+    **_UNASKED,
+    Output.FLUSH: Input.WORK_DONE,
+    Output.AWAIT_ACK: Input.ACKNOWLEDGED,
+}
+#: The same machine for an application without a hook, as most are: the step of each
+#: question and the step of its answer are one step.
+UNASKED: dict[tuple[Node, Input], Step] = {
+    key: _answered(*key, _UNASKED) for key in STEPS
+}
+#: The same machine for when it is also known that no work is in flight, or that all
+#: bytes are acknowledged, as at the end of most connections.
+QUIET: dict[tuple[Node, Input], Step] = {key: _answered(*key, _QUIET) for key in STEPS}
 
 
 def transitions() -> Iterator[tuple[Node, Input, Node, tuple[Output, ...]]]:
@@ -317,8 +335,8 @@ def transitions() -> Iterator[tuple[Node, Input, Node, tuple[Output, ...]]]:
 
 def diagram() -> str:
     """
-    The README's diagram: every change of L{State}, and what causes it.  That the
-    application is asked before the close is none.
+    The README's diagram: every change of L{State}, and what causes it.  The question
+    to the application before the close is no change of L{State}.
     """
     causes: dict[tuple[State, State], list[str]] = {}
     for node, event, after, _ in transitions():

@@ -1,9 +1,8 @@
 """
 What each output of the machine does to a connection.
 
-The functions here are the machine's hands.  They ask what lies beneath, the gate
-and the ending to do it, and give the machine its next input where that is known at
-once.
+The functions here call the layers beneath, the gate and the ending, and give the
+machine its next input where that is known at once.
 """
 
 from __future__ import annotations
@@ -16,8 +15,10 @@ from twisted.logger import Logger
 
 from ..applications import SILENT
 from . import machine
-from .gate import Discarding, Noting
 from .machine import Input, Node, Output, Step
+from .receiving import Discarding, Noting
+from .report import Outcome
+from .verdict import askKernel, settled
 
 _log = Logger()
 
@@ -32,8 +33,9 @@ def askHow(connection: Any) -> None:
 def askClose(connection: Any) -> None:
     ending = connection.ending
     assert ending is not None and ending.hook is not None
-    # The application may have closed the socket when it took it.
-    ending.known = connection.askKernel()
+    # The kernel is asked now, because an application that takes the socket may
+    # also close it.
+    ending.known = askKernel(connection)
     ending.hook.beforeClose(connection.transport, partial(mayClose, connection))
     if connection.node.leaving:
         ending.begin()
@@ -53,7 +55,8 @@ def stopWork(connection: Any) -> None:
 def stopProducer(connection: Any) -> None:
     producer, connection.producer = connection.producer, None
     if producer is not None:
-        # Twisted would call it, and would not finish if that raises.
+        # Otherwise Twisted would call the producer, and would not finish the close if
+        # the producer raises.
         connection.transport.wrapped.unregisterProducer()
         try:
             producer.stopProducing()
@@ -72,13 +75,14 @@ def flush(connection: Any) -> None:
 def sendFin(connection: Any) -> None:
     assert connection.ending is not None
     if connection.producer is not None:
-        # An idle one: Twisted would go on asking it for more.
+        # The producer is idle.  Twisted would go on asking it for more.
         connection.producer = None
         connection.transport.wrapped.unregisterProducer()
     node = connection.node
     if not connection.beneath.tellsFin:
-        connection.ending.rest()  # its own close has no bound here
-    # No callback of the application's is to come while it is calling us.
+        connection.ending.rest()  # an opaque transport's own close is not bounded here
+    # The FIN is not sent in this turn if that would call the application back in the
+    # midst of its own call.
     quiet = node.closing and not node.peerDone
     connection.beneath.halfClose(reading=not node.closing, now=quiet)
     if connection.node is node and connection.beneath.tellsFin:
@@ -113,15 +117,12 @@ def linger(connection: Any) -> None:
 
 def awaitAck(connection: Any) -> None:
     assert connection.ending is not None
-    owed = connection.beneath.unacknowledged(True)
-    if not owed:
-        # The kernel need not be asked once more.
-        connection.ending.known = None if owed is None else (0, False)
+    if settled(connection):
         connection.input(Input.ACKNOWLEDGED)
         return
     queue = connection.queue()
     if queue is not None and queue.gone:
-        # Nobody will acknowledge it; the reactor does not tell.
+        # The peer will acknowledge nothing more, and the reactor does not say so.
         connection.ending.checking = connection.clock.callLater(0, connection.vanishNow)
     else:
         connection.ending.begin(soon=True)
@@ -140,7 +141,7 @@ def tellReadLost(connection: Any) -> None:
 
 
 def close(connection: Any) -> None:
-    connection.beneath.close()
+    connection.beneath.close(connection.ending.outcome is Outcome.CLEAN)
 
 
 def letGo(connection: Any) -> None:
@@ -177,8 +178,8 @@ _PERFORM: dict[Output, Callable[[Any], None]] = {
 }
 
 
-#: The next node; whether the report is to note the step; whether it ends what can
-#: be written; what is to be done.
+#: The next node; whether the report notes the step; whether writes are dropped from
+#: this step on; the functions that perform the outputs.
 Performed = tuple[Node, bool, bool, tuple[Callable[[Any], None], ...]]
 
 
@@ -186,7 +187,7 @@ def _performing(
     table: dict[tuple[Node, Input], Step],
 ) -> dict[Node, dict[Input, Performed]]:
     """
-    A table of the machine's, as this module needs it.
+    Turn a table of the machine's into one with the functions of this module.
     """
     steps: dict[Node, dict[Input, Performed]] = {node: {} for node in Node}
     for (node, event), (after, outputs) in table.items():
@@ -199,6 +200,8 @@ def _performing(
     return steps
 
 
-ASKED, UNASKED = _performing(machine.STEPS), _performing(machine.UNASKED)
+ASKED, UNASKED, QUIET = map(
+    _performing, (machine.STEPS, machine.UNASKED, machine.QUIET)
+)
 
-__all__ = ["ASKED", "UNASKED", "stopProducer"]
+__all__ = ["ASKED", "QUIET", "UNASKED", "stopProducer"]

@@ -31,7 +31,7 @@ class Outcome(Enum):
     TRUNCATED = "truncated"  #: TLS: FIN without close_notify while we were reading
     TLS_FAILED = "TLS failed"  #: no handshake, no verification, or no TLS at all
     CLOSED = "closed"  #: by C{closeConnection}, without waiting for anything
-    TAKEN = "taken"  #: in order, and then the application has taken the socket
+    TAKEN = "taken"  #: ended in order, and the application has taken the socket
     LOST = "lost"  #: closed from outside: the reactor stopped, or an exception
 
     __hash__ = object.__hash__  # Enum's own is Python code
@@ -68,25 +68,25 @@ class Termination:
     @ivar delivered: has the peer's TCP acknowledged all bytes written?
         C{None} where the kernel cannot say.  An acknowledgement says that the
         peer's kernel has the bytes, not that the peer's program read them.
-    @ivar bytesUnacknowledged: bytes written and not acknowledged, those that
-        never left this process included; C{None} where unknown.
-    @ivar bytesDiscarded: bytes that arrived after C{loseConnection}, or behind
-        what was TLS.
+    @ivar bytesUnacknowledged: bytes written and not acknowledged, including those
+        that never left this process; C{None} where unknown.
+    @ivar bytesDiscarded: bytes that arrived after C{loseConnection}, or after the
+        end of TLS.
     @ivar writesDropped: calls of C{write} and C{writeSequence} that came after
         the end was asked for with no work in flight.
     @ivar seconds: seconds spent in each state.
-    @ivar reason: what C{connectionLost} was given.
+    @ivar reason: the reason that C{connectionLost} was given.
     @ivar closeNotifySent: has our close_notify left this process, behind all
         that was written?  C{None} without TLS.
-    @ivar closeNotifyReceived: has the peer's come?  If not, what was received
-        may be cut off, by whoever can forge a FIN (RFC 8446, 6.1): it is
+    @ivar closeNotifyReceived: has the peer's close_notify come?  If not, an attacker
+        who forged a FIN may have cut off what was received (RFC 8446, 6.1): it is
         complete only if the protocol above TLS says so.
     @ivar peerFin: seconds from the begin of the connection until the peer's FIN
         was read; C{None} if it was not, or where the transport cannot tell.
-    @ivar bytesAfterPeerFin: bytes written after that; over TLS, as they are
-        encrypted.  0 says that whoever half-closed and waited has got nothing
-        more: perhaps an answer is made from a Deferred that nobody tracks.
-        C{None} where nobody can say.
+    @ivar bytesAfterPeerFin: bytes written after the peer's FIN; over TLS, encrypted
+        bytes.  0 says that a peer that half-closed and waited has got nothing more:
+        perhaps an answer comes from a Deferred that the application does not track.
+        C{None} where this is not known.
     """
 
     outcome: Outcome
@@ -171,8 +171,9 @@ def logEnd(peer: object, report: Termination) -> None:
     """
     Log how a connection ended.
 
-    C{Logger.info} sorts the names of all levels each time that it is called,
-    which takes longer than all else here, and each connection has an end.
+    This does not call C{Logger.info}, because that sorts the names of all levels at
+    each call, which takes longer than the rest of this function, and every connection
+    is logged once.
     """
     _log.observer(
         {

@@ -1,11 +1,10 @@
 """
-The shell around the machine: it turns what happens into inputs, and knows what
+The shell around the machine: it turns events into inputs, and holds the state that
 the outputs (L{twisted_term.connection.outputs}) need.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, Callable, Optional
 
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
@@ -17,40 +16,41 @@ from twisted.python.failure import Failure
 
 from .._addresses import peerText
 from .._waiters import Waiters
-from ..applications import conversationOf, stands
+from ..applications import conversationOf, nobodyKnows, stands
 from ..interfaces import ITerminationListener
 from ..policy import TerminationPolicy
+from . import draining, verdict
 from .beneath import ground, overTLS
 from .beneath.kernel import SendQueue
 from .ending import Ending
-from .gate import Gate, Intercepted, isGate, moveIn, takePlace
+from .gate import Gate, isGate
 from .hook import hookOf
 from .machine import Input, Node
-from .outputs import ASKED, UNASKED, stopProducer
+from .outputs import ASKED, QUIET, UNASKED, stopProducer
+from .placing import Intercepted, moveIn, takePlace
 from .report import Initiator, Outcome, Termination, logEnd
 
 _log = Logger()
 _DONE = Failure(CONNECTION_DONE)
-#: So many turns of the reactor a drain waits for what has arrived to be read.
+#: A drain waits this many turns of the reactor, so that what has arrived is read.
 _LOOKS = 3
 
 
 class Connection:
     """
-    One connection: between the transport that the application has, the gate
-    before the application, and what lies beneath.
+    One connection.  It connects the transport that the application has, the gate
+    before the application, and the layers beneath.
 
-    @ivar transport: what the application has.
-    @ivar beneath: what lies beneath.
-    @ivar gate: the one before the application; C{None} after the end.
+    @ivar transport: the transport that the application has.
+    @ivar beneath: the layers beneath, a L{twisted_term.connection.beneath.Beneath}.
+    @ivar gate: the gate before the application; C{None} after the end.
     @ivar holds: how many holds there are.
-    @ivar node: where the machine is.
+    @ivar node: the node at which the machine is.
     @ivar since: when the connection began, on its clock.
     @ivar producer: the registered producer, or C{None}.
     @ivar readPaused: has the application paused reading?
-    @ivar ending: what the end is made of; C{None} while it is just open.
-    @ivar report: how it ended, when it has.
-    @ivar calls: whom to call with the report.
+    @ivar ending: the state of the end; C{None} before the end has begun.
+    @ivar calls: the functions that are called with the report.
     """
 
     __slots__ = (
@@ -66,7 +66,6 @@ class Connection:
         "policy",
         "producer",
         "readPaused",
-        "report",
         "since",
         "transport",
     )
@@ -75,7 +74,7 @@ class Connection:
         self, transport: Any, wrapped: Any, policy: TerminationPolicy, clock: Any
     ) -> None:
         """
-        @param wrapped: what C{transport} stands in for.
+        @param wrapped: the transport that C{transport} stands in for.
         @param clock: C{None} for the wrapped transport's reactor, or else the
             global one.
         """
@@ -93,7 +92,6 @@ class Connection:
         self.producer: Any = None
         self.readPaused = False
         self.ending: Optional[Ending] = None
-        self.report: Optional[Termination] = None
         self.holds = 0
         self._waiting: Optional[Waiters[Termination]] = None
         self._intercepted: Optional[Intercepted] = None
@@ -104,8 +102,8 @@ class Connection:
         """
         Stand between the transport and the application.
 
-        @param placed: the gate is what the transport, or whoever is before it,
-            has for a protocol already.
+        @param placed: the transport, or the wrapper around it, has the gate for its
+            protocol already.
         """
         self.gate = gate
         if not placed and not (self.beneath.tellsFin and takePlace(gate, wrapped)):
@@ -120,16 +118,14 @@ class Connection:
 
     def startTLS(self, start: Callable[[], None], wrapped: Any) -> None:
         """
-        Let C{start} put TLS beneath.  From then on the two ends of the
-        connection are those of TLS.
+        Let C{start} add TLS to the layers beneath.  From then on the two ends of
+        the connection are those of TLS.
         """
         start()
         below = self.beneath
         below = self.beneath = overTLS(below, getattr(wrapped, "protocol", None))
         below.attach(self)
-        watch = getattr(below, "watchHandshake", None)
-        if watch is not None:
-            watch()
+        below.watchHandshake()
 
     @property
     def protocol(self) -> Any:
@@ -142,19 +138,20 @@ class Connection:
     def protocol(self, protocol: Any) -> None:
         gate = self.gate
         if gate is not None:
-            # A transport whose protocol is replaced calls nobody else any more.
+            # A transport whose protocol is replaced calls only the new one.
             if self.beneath.tellsFin and moveIn(gate, self.transport.wrapped):
                 self._passThrough()
-            # A tunnel hands in what a factory farther in has built.
+            # A tunnel sets the protocol that an inner factory has built, and that
+            # may be a gate.
             gate.application = protocol.application if isGate(protocol) else protocol
             if self.producer is not None and stands(self.producer):
-                # It belongs to the previous producer, which would unregister it
-                # only when it is done.
+                # The previous protocol has registered this producer, and would
+                # unregister it only at its own end.
                 self.transport.unregisterProducer()
 
     def _passThrough(self) -> None:
         """
-        Nobody but the gate calls the application from now on.
+        From now on, only the gate calls the application.
         """
         intercepted, self._intercepted = self._intercepted, None
         if intercepted is not None:
@@ -162,22 +159,27 @@ class Connection:
 
     # The machine.
 
-    def input(self, event: Input) -> None:
+    def input(self, event: Input, quiet: bool = False) -> None:
         """
-        Something has happened.
+        Give the machine an input, and perform its outputs.
+
+        @param quiet: the answers to the questions that the machine would ask are
+            known, see L{machine.QUIET}.
         """
         before, ending = self.node, self.ending
-        steps = UNASKED if ending is None or ending.hook is None else ASKED
+        if ending is None:
+            if UNASKED[before][event][0] is before:
+                return
+            ending = self.ending = Ending(self, event)
+            quiet = self._begins(ending)
+            if self.node is not before:  # by who was asked
+                return
+        steps = QUIET if quiet else UNASKED if ending.hook is None else ASKED
         after, noted, seals, outputs = steps[before][event]
         if after is not before:
-            if ending is None:
-                ending = self.ending = Ending(self, event)
-                ending.hook = hookOf(self.gate)
-                if ending.hook is not None:
-                    after, noted, seals, outputs = ASKED[before][event]
             if after.ended:
                 if ending.known is None:
-                    ending.known = self.askKernel()  # before the socket is gone
+                    ending.known = verdict.askKernel(self)  # before the socket is gone
                 if ending.checking is not None:
                     self._stopChecking()
             self.node = after
@@ -186,19 +188,32 @@ class Connection:
             if seals:
                 self.transport.seal()
         for output in outputs:
-            # An output may call the application, which may call us: where
-            # that has moved the machine on, the rest is out of date.
+            # An output may call the application, and the application may call
+            # this connection.  If that call has moved the machine, the other
+            # outputs of this step are out of date.
             if self.node is not after:
                 break
             output(self)
         if after.asking and not before.asking:
-            # The application has been asked; now it happens.
+            # The application has been asked, and now the input takes effect.
             self.input(event)
+
+    def _begins(self, ending: Ending) -> bool:
+        """
+        An end begins.
+
+        @return: C{True} if the application has no hook, and no work is in flight.
+        """
+        gate = self.gate
+        if nobodyKnows(gate.application, gate.builder()):
+            return self.holds == 0 and self.producer is None
+        ending.hook = hookOf(gate)
+        return ending.hook is None and not self.works()
 
     def asks(self, event: Input) -> None:
         """
-        The application has asked for an end.  Who asks again expects no
-        successor of what was in flight.
+        The application has asked for an end.  If it asks while work is in flight,
+        that work is looked for at once, and not in the next turn of the reactor.
         """
         self.input(event)
         if self.node.working:
@@ -212,43 +227,17 @@ class Connection:
             assert self.ending is not None
             self.ending.expectEnd(seconds)
 
-    # What is written when it is too late.
-
-    def write(self, data: bytes) -> None:
-        """
-        Drop it.
-
-        @raise TypeError: if C{data} is not bytes.
-        """
-        self.writeSequence([data])
-
-    def writeSequence(self, iovec: Iterable[bytes]) -> None:
-        """
-        Drop it.
-
-        @raise TypeError: if a piece is not bytes.
-        """
-        chunks = list(iovec)
-        for data in chunks:
-            if not isinstance(data, bytes):
-                raise TypeError("Data must be bytes")
-        ending = self.ending
-        if not any(chunks) or ending is None or self.report is not None:
-            return
-        ending.writesDropped += 1
-        if ending.writesDropped == 1:
-            _log.warn(
-                "a write after the end of {transport} was asked for is dropped;"
-                " further ones are counted only",
-                transport=self.transport,
-            )
-
-    # What is told from below.
+    # What the layers beneath call.
 
     def peerFin(self) -> None:
-        if IHalfCloseableProtocol.providedBy(self.protocol):
+        node = self.node
+        if node is Node.LINGERING:
+            assert self.ending is not None
+            quiet = self.ending.hook is None and verdict.settled(self)
+            self.input(Input.PEER_FIN, quiet)
+        elif IHalfCloseableProtocol.providedBy(self.protocol):
             self.input(Input.PEER_FIN_HALF)
-        elif self.node.sending and self._peerHasGone():
+        elif node.sending and self._peerHasGone():
             self.input(Input.PEER_GONE)
         else:
             self.input(Input.PEER_FIN)
@@ -274,7 +263,7 @@ class Connection:
     @property
     def discards(self) -> bool:
         """
-        Is what arrives dropped?
+        Are bytes that arrive dropped?
         """
         return self.node.closing
 
@@ -287,7 +276,8 @@ class Connection:
         if ending is None:
             return
         if not ending.bytesDiscarded:
-            # Most peers send nothing more.  This one does.
+            # Most peers send nothing more.  This one does, so it is worth while to
+            # read without a copy.
             self.beneath.skip(self.policy.lingerBytes is not None)
         ending.bytesDiscarded += count
         ending.arrived()
@@ -319,9 +309,9 @@ class Connection:
 
     def workMayBeDone(self) -> None:
         """
-        Look for work in flight once this call is over: whoever is done may
-        have a successor, which comes in the same call, the next of several
-        files, or a write by a callback.
+        Look for work in flight after this call.  When one piece of work is done,
+        the application may begin the next one in the same call: the next of
+        several files, or a write by a callback.
         """
         if self.node.working:
             assert self.ending is not None
@@ -349,7 +339,7 @@ class Connection:
 
     def askConversation(self, what: str, *arguments: object) -> bool:
         """
-        Ask the one who knows the application's protocol.
+        Ask the conversation of the application's protocol.
         """
         ending = self.ending
         known = None if ending is None else ending.conversation
@@ -363,7 +353,7 @@ class Connection:
 
     def probe(self) -> None:
         """
-        See whether a peer that is done has gone.
+        Find out whether a peer that has sent FIN has gone.
         """
         if self.policy.peerFin == "ask":
             self.askConversation("probe")
@@ -374,46 +364,9 @@ class Connection:
         if call is not None:
             call.cancel()
 
-    # The drain.
-
-    def drainBegins(self, seconds: Optional[float]) -> None:
-        """
-        The server begins to drain.
-        """
-        if self.node.ended or self.whenDraining.fired:
-            return
-        if self.node.sending:
-            self.askConversation("drainBegins", seconds)
-        # An application that ends its response now finds that said in it.
-        self.whenDraining.fire(None)
-
-    def drain(self, looks: int = _LOOKS) -> None:
-        """
-        End it in the way of its protocol, once what has arrived was read.
-        """
-        self.drainBegins(None)
-        if not self.node.sending:
-            return
-        if looks and self.beneath.unread():
-            self.clock.callLater(0, self.drain, looks - 1)
-        else:
-            self.askConversation("drain")
-
-    @property
-    def whenDraining(self) -> Waiters[None]:
-        """
-        Those who wait for the begin of a drain.
-        """
-        found = _draining.get(self)
-        if found is None:
-            found = Waiters()
-            if self.report is None:  # else it has ended, and never will
-                _draining[self] = found
-        return found
-
     def lingers(self) -> bool:
         """
-        Is the peer's FIN awaited, once all is acknowledged?
+        Is the peer's FIN awaited after all bytes are acknowledged?
         """
         linger = self.policy.linger
         if linger != "on":
@@ -443,28 +396,18 @@ class Connection:
 
     def written(self, node: Node) -> Optional[int]:
         """
-        Bytes that were written in all, as far as known.
+        How many bytes were written in all, as far as known.
 
-        @param node: where the machine was, for our FIN is none of them.
+        @param node: the node of the machine at that time; it says whether the
+            kernel's count includes our FIN.
         """
         return self.beneath.written(node.finSent)
-
-    def askKernel(self) -> Optional[tuple[int, bool]]:
-        """
-        @return: bytes of the application's that are unacknowledged or unsent, and
-            whether the kernel has given up; C{None} where it cannot say.
-        """
-        queue = self.queue()
-        if queue is None:
-            return None
-        owed = self.beneath.owed(queue.unacknowledged + self.unsent())
-        return owed, queue.gone
 
     # The end.
 
     def vanishNow(self) -> None:
         """
-        The same, by a call that was awaited.
+        Do what L{vanished} does, as a delayed call of the reactor's.
         """
         assert self.ending is not None
         self.ending.checking = None
@@ -472,9 +415,9 @@ class Connection:
 
     def vanished(self) -> None:
         """
-        The connection is no more, and no event says so.
+        The connection has gone, but no event has said so.
         """
-        if self.node.leaving:  # it has ended in order
+        if self.node.leaving:  # the connection has ended in order
             self.input(Input.CLOSE_EXPIRED)
         else:
             self.beneath.abandon()
@@ -492,16 +435,16 @@ class Connection:
             # (tcp_get_info, net/ipv4/tcp.c), so that the first one may miss a
             # reset which the kernel is still handling; the second one sees it.
             self.queue()
-        known = self.askKernel()
-        outcome = self._outcome(reason, known)
+        known = verdict.askKernel(self)
+        outcome = verdict.outcomeOf(self, reason, known)
         if outcome is Outcome.CLEAN and reason.check(ConnectionLost):
             reason = _DONE
         ending = self.ending
         if ending is None:
             ending = self.ending = Ending(self, Input.LOST)
             if outcome is Outcome.LOST:
-                # An exception of ours, or the reactor's end, is not the peer's
-                # doing.
+                # An exception in this process, or the reactor's stop, is the cause,
+                # and not the peer.
                 ending.initiator = Initiator.LOCAL
         ending.known, ending.outcome = known, outcome
         if not reason.check(ConnectionDone, ConnectionLost, ConnectionAborted):
@@ -509,23 +452,11 @@ class Connection:
         self.input(Input.LOST)
         return reason
 
-    def _outcome(self, reason: Failure, known: Optional[tuple[int, bool]]) -> Outcome:
-        peerDone, below = self.node.peerDone, self.beneath
-        if reason.check(ConnectionDone) and (peerDone or not below.tellsFin):
-            return Outcome.CLEAN
-        if reason.check(ConnectionLost):
-            owed, gone = (None, not below.stopped()) if known is None else known
-            if gone and peerDone and not self.works() and below.hangsUp(owed):
-                return Outcome.CLEAN
-            if gone:
-                return Outcome.RESET_BY_PEER
-        return Outcome.LOST
-
     def finished(self, reason: Failure) -> None:
         """
-        It has ended.  Again, it does nothing.
+        The connection has ended.  A second call does nothing.
         """
-        if self.report is not None:
+        if self.ending is not None and self.ending.report is not None:
             return
         if not self.node.ended:
             reason = self._lost(reason)
@@ -533,10 +464,11 @@ class Connection:
         assert ending is not None and ending.outcome is not None
         reason = ending.reason or reason
         outcome = below.judge(ending.outcome)
-        self.report = report = ending.report(reason, outcome, below.closeNotify())
+        report = ending.conclude(reason, outcome, below.closeNotify())
         below.detach()
         application, transport = gate.application, self.transport
-        self._passThrough()
+        if self._intercepted is not None:
+            self._passThrough()
         self.producer = None
         gate.closed()
         try:
@@ -553,24 +485,28 @@ class Connection:
                 except Exception:
                     _log.failure("{call} has failed", call=call)
             waiting, self._waiting = self._waiting, None
-            _draining.pop(self, None)
-            # No cycle is left, so that nothing waits for the collector.
+            draining.forget(self)
+            # No cycle of references is left, so that the memory is freed without
+            # the garbage collector.
             self.transport = self.gate = None
             self.calls = ()
             if waiting is not None:
                 waiting.fire(report)
 
+    @property
+    def report(self) -> Optional[Termination]:
+        """
+        The report; C{None} before the end.
+        """
+        return None if self.ending is None else self.ending.report
+
     def waiting(self) -> Waiters[Termination]:
         """
-        Those who wait for the report.
+        The Deferreds that wait for the report.
         """
         if self._waiting is None:
             self._waiting = Waiters()
         return self._waiting
 
-
-#: Those who wait for the begin of a drain.  An idle connection has none, and no
-#: room for them.
-_draining: dict[Connection, Waiters[None]] = {}
 
 __all__ = ["Connection"]

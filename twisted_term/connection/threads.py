@@ -1,8 +1,8 @@
 """
-Calls from other threads, found where they are made, with C{python -X dev}.
+With C{python -X dev}, a call from another thread raises where it is made.
 
 Twisted's transports, and so these, belong to the thread of the reactor.  A call
-from another one most often seems to work, and loses data on some other day.
+from another thread seems to work most of the time, but it can lose data.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from typing import Any, Callable
 
 from twisted.python import threadable
 
+from .hold import Hold
 from .transport import TerminatingTransport
-from .work import Hold
 
-#: Properties: the methods of the transport that this one stands in for.
+#: Properties that return the methods of the wrapped transport.
 _PASSED = ("write", "writeSequence")
 
 
 def guard() -> None:
     """
     From now on, a method of a transport or a hold that is called in another
-    thread than the reactor's raises C{RuntimeError}.  Without this call there is
-    nothing to pay.
+    thread than the reactor's raises C{RuntimeError}.  Without a call of this function
+    no method is slower.
     """
     for cls in (TerminatingTransport, Hold):
         for name, found in list(vars(cls).items()):
@@ -43,7 +43,7 @@ def _guardedResult(found: property, name: str) -> property:
 def _guarded(method: Callable[..., Any], name: str) -> Callable[..., Any]:
     @wraps(method)
     def call(*args: Any, **kwargs: Any) -> Any:
-        # No reactor has run yet, in a test with a Clock: then any thread may.
+        # While no reactor has run, as in a test with a Clock, any thread may call.
         if threadable.ioThread is not None and not threadable.isInIOThread():
             raise RuntimeError(
                 f"{name}() was called in the thread"

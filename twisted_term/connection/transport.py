@@ -17,11 +17,13 @@ from .._types import Producer
 from ..interfaces import ITerminableTransport
 from ..policy import TerminationPolicy
 from ..standin import StandIn
-from .gate import Gate, shown
+from . import draining
+from .gate import Gate
+from .hold import Hold
 from .machine import Input, State
+from .placing import shown
 from .report import Termination
 from .shell import Connection
-from .work import Hold
 
 if TYPE_CHECKING:
     from .declared import Declared
@@ -41,7 +43,7 @@ def _writers(name: str) -> property:
 
 class _Roomy(Declared):
     """
-    Room for the methods that somebody replaces on one transport.
+    Gives one transport a C{__dict__}, for the methods that are replaced on it.
     """
 
     __slots__ = ("__dict__",)
@@ -53,12 +55,12 @@ _ownOf: Callable[[Any], dict[str, Any]] = vars(_Roomy)["__dict__"].__get__
 @implementer(ITerminableTransport)
 class TerminatingTransport(_Roomy):
     """
-    An L{ITerminableTransport} that stands in for a Twisted transport.  It
-    passes for that one: it provides what that provides, has its class and its
-    attributes, and is equal to it.
+    An L{ITerminableTransport} that stands in for a Twisted transport.  Other code
+    takes it for the wrapped transport: it provides the same interfaces, has the same
+    class and attributes, and is equal to it.
 
-    @ivar _writer: to whom writes go: the other transport, while what is written
-        is sent, and then the connection, which counts it.
+    @ivar _writer: the object that writes go to: the wrapped transport while what is
+        written is sent, and after that the ending, which counts the writes.
     """
 
     __slots__ = ("_connection", "_writer")
@@ -81,7 +83,7 @@ class TerminatingTransport(_Roomy):
         @param policy: the limits; C{None} for the defaults.
         @param clock: for the timers; C{None} for the wrapped transport's
             reactor, or else the global one.
-        @param gate: what C{wrapped} has for a protocol already, if it is one.
+        @param gate: the gate, if C{wrapped} has one for its protocol already.
         """
         connection = Connection(self, wrapped, policy or _DEFAULT_POLICY, clock)
         _setSubject(self, wrapped)
@@ -97,8 +99,9 @@ class TerminatingTransport(_Roomy):
         @property
         def __dict__(self) -> dict[str, Any]:
             """
-            A copy of what the other transport has, as it is seen here.
-            unittest.mock gives back what it finds there, and deletes all else.
+            A copy of the wrapped transport's attributes, as they are seen here.
+            C{unittest.mock} restores what it finds there, and deletes what it does
+            not find.
             """
             found = dict(_ownOf(self))
             for name, value in vars(self._subject).items():
@@ -147,8 +150,8 @@ class TerminatingTransport(_Roomy):
     def protocol(self) -> Any:
         """
         The application's protocol; may be replaced, as Twisted's can.  After
-        C{startTLS} it is the protocol that TLS is, as Twisted's is, with the
-        application for its C{wrappedProtocol}.
+        C{startTLS} it is the TLS protocol, as on Twisted's transport, and the
+        C{wrappedProtocol} of that one is the application.
         """
         if isinstance(self._subject, ProtocolWrapper):
             return self._connection.protocol
@@ -161,10 +164,10 @@ class TerminatingTransport(_Roomy):
     @property
     def wrappedProtocol(self) -> Any:
         """
-        The same, under the name that it has on a C{ProtocolWrapper}, TLS among
-        them.
+        The application's protocol, if the wrapped transport is a C{ProtocolWrapper}
+        (TLS is one).
 
-        @raise AttributeError: if the transport is none.
+        @raise AttributeError: if the wrapped transport is no C{ProtocolWrapper}.
         """
         self._subject.wrappedProtocol  # noqa: B018
         return self._connection.protocol
@@ -189,7 +192,8 @@ class TerminatingTransport(_Roomy):
 
     def getPeer(self) -> IAddress:
         """
-        The wrapped transport's; C{None} where it has none, as a process.
+        The peer's address; C{None} where the wrapped transport has no C{getPeer}, as
+        that of a process.
         """
         try:
             return self._subject.getPeer()
@@ -245,11 +249,11 @@ class TerminatingTransport(_Roomy):
 
     def callWhenTerminated(self, call: Callable[[Termination], object]) -> None:
         """
-        The same as C{whenTerminated} without a Deferred, for who keeps account
-        of many connections.
+        The same as C{whenTerminated} without a Deferred, for code that watches many
+        connections.
 
         @param call: called once with the report, after the application has
-            been told; what it raises is logged.
+            been told; an exception that it raises is logged.
         """
         report = self._connection.report
         if report is not None:
@@ -272,19 +276,19 @@ class TerminatingTransport(_Roomy):
         """
         See L{ITerminableTransport.whenDraining}.
         """
-        return self._connection.whenDraining.wait()
+        return draining.waiters(self._connection).wait()
 
     def drainBegins(self, seconds: Optional[float] = None) -> None:
         """
         See L{ITerminableTransport.drainBegins}.
         """
-        self._connection.drainBegins(seconds)
+        draining.begin(self._connection, seconds)
 
     def drain(self) -> None:
         """
         See L{ITerminableTransport.drain}.
         """
-        self._connection.drain()
+        draining.end(self._connection)
 
     # Work in flight.
 
@@ -311,12 +315,12 @@ class TerminatingTransport(_Roomy):
 
     def registerProducer(self, producer: Producer, streaming: bool) -> None:
         """
-        Register a producer, which is in flight until it unregisters.  It is
-        told to stop at once where nothing can be sent any more.  If this raises,
-        what C{resumeProducing} of a pull producer raises among others, it is not
-        registered.
+        Register a producer, which is work in flight until it unregisters.  If
+        nothing can be sent any more, the producer is told to stop at once.  If this
+        method raises, the producer is not registered; an exception of a pull
+        producer's C{resumeProducing} comes out of here, too.
 
-        @raise RuntimeError: if one is registered.
+        @raise RuntimeError: if a producer is registered already.
         """
         connection = self._connection
         if not connection.node.sending:
@@ -350,9 +354,9 @@ class TerminatingTransport(_Roomy):
         self.unregisterProducer()
         self.loseConnection()
 
-    # Writing.  Properties over C functions: nothing has to be done for a write
-    # while what is written is sent.  Whoever replaces a method, as unittest.mock
-    # does, replaces the other transport's.
+    # Writing.  These are properties whose getters are C functions, so that a write
+    # costs nothing here while what is written is sent.  Code that replaces a method,
+    # as unittest.mock does, replaces that of the wrapped transport.
 
     if not TYPE_CHECKING:  # see Declared
         write = _writers("write")
@@ -360,9 +364,9 @@ class TerminatingTransport(_Roomy):
 
     def seal(self) -> None:
         """
-        FIN is behind what was written: what is written from now on is dropped.
+        FIN is queued behind what was written: drop what is written from now on.
         """
-        _setWriter(self, self._connection)
+        _setWriter(self, self._connection.ending)
 
     # Reading.
 
@@ -382,8 +386,9 @@ class TerminatingTransport(_Roomy):
         connection.readPaused = False
         if not connection.node.peerDone:
             self._subject.resumeProducing()
-        connection.arrived(0)  # silence counts anew
-        # For an idle producer, this is the sign that it has become so.
+        connection.arrived(0)  # the limits on silence begin anew
+        # Twisted's HTTPChannel stays registered as a producer, and calls this when
+        # it has become idle.
         connection.workMayBeDone()
 
     def stopReading(self) -> None:

@@ -16,7 +16,8 @@ from .._types import ProtocolFactory
 from ..interfaces import IDrainable, ITerminableTransport, ITerminationListener
 from ..policy import TerminationPolicy
 from .beneath import bottom, innermostTLS, prepare
-from .gate import Gate, Shown
+from .gate import Gate
+from .placing import Shown
 from .report import Termination
 from .transport import TerminatingTransport
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     class _Protocol(BaseProtocol):
         """
-        The protocol behind the mixin, whichever it is.
+        The protocol class that the mixin is used with.
         """
 
         transport: TerminatingTransport
@@ -41,16 +42,17 @@ class TerminationMixin(_Protocol):
     LineReceiver)}, and C{self.transport} is an L{ITerminableTransport}, on
     any plain Twisted server or client.
 
-    @cvar terminationPolicy: the limits; C{None} for those of the endpoint or
-        factory around, or else the defaults.
+    @cvar terminationPolicy: the limits; C{None} for those of the wrapping endpoint
+        or factory, or else the defaults.
     """
 
     terminationPolicy: Optional[TerminationPolicy] = None
 
     def __init_subclass__(cls, **options: Any) -> None:
         """
-        @raise TypeError: for a class that has the mixin behind its protocol, or
-            that is for datagrams, and for a C{terminationPolicy} that is none.
+        @raise TypeError: for a class that names the mixin after its protocol, for
+            a protocol for datagrams, and for a C{terminationPolicy} that is no
+            L{TerminationPolicy}.
         """
         super().__init_subclass__(**options)
         checkMixin(cls, TerminationMixin)
@@ -78,7 +80,8 @@ class Entrance(Gate):
     The gate that a L{TerminatingFactory} builds, before the connection is
     made.
 
-    @ivar makers: the factory that has built it, and those farther out.
+    @ivar makers: the factory that has built this gate, and the wrapping factories
+        around that one.
     """
 
     __slots__ = ("makers",)
@@ -110,7 +113,7 @@ class Entrance(Gate):
                 transport, application, policy, makers[0].clock, self
             )
         else:
-            # Another one stands farther out, with a wrapper in between.
+            # Another gate is farther out, with a wrapper in between.
             if ITerminationListener.providedBy(application):
                 lowest = bottom(transport)
                 lowest.callWhenTerminated(partial(_tellEnd, application, lowest))
@@ -121,15 +124,16 @@ class Entrance(Gate):
 
     def connectionMade(self) -> None:
         """
-        Called instead of C{makeConnection} by those who set C{transport}
-        themselves, as Autobahn's endpoints do.
+        Code that sets C{transport} itself, as Autobahn's endpoints do, calls this
+        instead of C{makeConnection}.
         """
         self.makeConnection(self.application.transport)
 
 
 def _tellEnd(application: Any, transport: Any, report: Termination) -> None:
     """
-    Tell it of the end, unless it has become the protocol that is told anyway.
+    Tell the application of the end, unless it has become the connection's protocol
+    and is told as such.
     """
     if transport.protocol is not application:
         application.terminated(report)
@@ -140,11 +144,13 @@ _setMakers = Entrance.__dict__["makers"].__set__
 
 class TerminatingFactory(WrappingFactory):
     """
-    Wraps a factory, whose protocols need know nothing of it.  Around one that
-    is wrapped already, it only gives the policy that the other leaves open.
+    Wraps a factory, whose protocols need not know about it.  If that factory is a
+    L{TerminatingFactory} already, this one only gives a policy where the inner one
+    has none.
 
     @ivar connected: called with each L{ITerminableTransport} when the
-        connection is made, to keep account; C{None} if nobody does.
+        connection is made, so that a server can keep a list of its connections;
+        or C{None}.
     """
 
     connected: Optional[Callable[[Any], object]] = None
@@ -159,7 +165,7 @@ class TerminatingFactory(WrappingFactory):
         @param policy: the limits; C{None} for those of a wrapping endpoint
             or factory, or else the defaults.
         @param clock: for the timers; C{None} for the transport's reactor.
-        @raise TypeError: for what is no factory, or no policy.
+        @raise TypeError: if an argument is no factory, or no policy.
         """
         checkFactory(wrappedFactory, "wrappedFactory")
         checkPolicy(policy)
@@ -174,23 +180,35 @@ class TerminatingFactory(WrappingFactory):
         if negotiating is not None:
             alsoProvides(self, IProtocolNegotiationFactory)
             self.acceptableProtocols = negotiating.acceptableProtocols
-        # And the drain asks it to end what it knows.
+        # A drain asks the factory to end the connections that it knows.
         drainable = IDrainable(wrappedFactory, None)
         if drainable is not None:
             alsoProvides(self, IDrainable)
             self.drain = drainable.drain
 
-    # Whoever looks at a port's factory means the application's.
+    # Code that looks at a port's factory wants the application's factory.
 
     def __getattr__(self, name: str) -> Any:
         if name == "wrappedFactory":  # it is not there yet
             raise AttributeError(name)
         return getattr(self.wrappedFactory, name)
 
+    # isinstance() asks for the class of this one first, and then for this.
+    @property
+    def __class__(self) -> type:
+        """
+        The wrapped factory's.
+        """
+        return self.wrappedFactory.__class__
+
+    @__class__.setter
+    def __class__(self, made: type) -> None:
+        self.wrappedFactory.__class__ = made
+
     @property
     def protocol(self) -> Any:
         """
-        The wrapped factory's.
+        The C{protocol} of the wrapped factory.
         """
         return self.wrappedFactory.protocol
 
@@ -200,7 +218,7 @@ class TerminatingFactory(WrappingFactory):
 
     def logPrefix(self) -> str:
         """
-        The wrapped factory's: the log is not to know of this one.
+        The prefix of the wrapped factory, so that the log reads as without this one.
         """
         factory = self.wrappedFactory
         prefix = getattr(factory, "logPrefix", None)
@@ -215,7 +233,8 @@ class TerminatingFactory(WrappingFactory):
         tls = innermostTLS(built)
         if tls is None:
             return self._gate(built)
-        # The application is to see the ends of TLS, not those beneath it.
+        # The gate goes inside of TLS, so that the application sees the ends of TLS
+        # and not those of TCP beneath it.
         tls.wrappedProtocol = self._gate(tls.wrappedProtocol)
         return built
 
@@ -227,20 +246,20 @@ class TerminatingFactory(WrappingFactory):
         return gate
 
 
-#: What may be around an application when it is built.
+#: The classes of the objects that may be around an application when it is built.
 _AROUND = (ProtocolWrapper, Entrance)
 
 
 def handOut(built: Any, maker: TerminatingFactory) -> Any:
     """
-    What the factory wrapped by C{maker} has built, as it was before that one's
-    gate came in.
+    The protocol that the factory wrapped by C{maker} has built, without the gate
+    that C{maker} has added.
     """
     if issubclass(type(built), Entrance):
         return built.application
     inside: Any = getattr(built, "wrappedProtocol", None)
     if issubclass(type(inside), Entrance) and inside.makers[0] is maker:
-        return Shown(built)
+        return Shown(built, inside.connection)
     return built
 
 

@@ -1,3 +1,3 @@
 """
-All connections of a server, and how they end together.
+The drain: how all connections of a server end when it stops.
 """

@@ -1,6 +1,6 @@
 """
-HAProxy's agent check: a port that says whether new connections are welcome, for
-whatever protocol the server itself speaks.
+HAProxy's agent check: a port that says whether new connections are welcome.  The
+server itself may speak any protocol.
 
 Source: HAProxy's configuration manual, 5.2, C{agent-check}.
 """
@@ -19,7 +19,7 @@ from ..policy import TerminationPolicy
 
 class Served(typing.Protocol):
     """
-    What is asked about, such as a L{twisted_term.DrainingService}.
+    The service that the agent tells of, such as a L{twisted_term.DrainingService}.
     """
 
     @property
@@ -37,10 +37,10 @@ class Served(typing.Protocol):
 
 def agentState(served: Served) -> bytes:
     """
-    What HAProxy is told: C{up ready} while C{served} serves, C{drain} from the
-    begin of its drain, in C{readinessDelay}, and C{stopped} from when it listens no
-    more.  C{drain} is an order of the administrator's to HAProxy, that is, it is
-    in force until C{ready} comes from the next process.
+    The word for HAProxy: C{up ready} while C{served} serves, C{drain} during
+    C{readinessDelay}, and C{stopped} after C{served} has stopped listening.  HAProxy
+    treats C{drain} as an order of the administrator, so it is in force until the next
+    process says C{ready}.
     """
     if not served.ports:
         return b"stopped"
@@ -49,8 +49,8 @@ def agentState(served: Served) -> bytes:
 
 class Agent(TerminationMixin, Protocol):
     """
-    Says it in a line, and closes; what the peer sends (C{agent-send}) is not
-    looked at.
+    Sends the L{agentState} in a line, and closes.  It ignores what the peer sends
+    (C{agent-send}).
     """
 
     terminationPolicy = TerminationPolicy(flushTimeout=2, lingerTime=2)
@@ -67,7 +67,7 @@ class Agent(TerminationMixin, Protocol):
 
 class AgentFactory(Factory):
     """
-    Answers HAProxy's agent checks.  It has to be asked until the drain is over, so
+    Answers HAProxy's agent checks.  It must answer until the drain is over, so
     listen with it by a C{StreamServerEndpointService}, or by a
     L{twisted_term.DrainingService} that has C{onSignal=False}::
 
@@ -81,8 +81,8 @@ class AgentFactory(Factory):
 
     def __init__(self, served: Served) -> None:
         """
-        @param served: what is asked about.
-        @raise TypeError: for what has no C{draining} and no C{ports}.
+        @param served: the service that the agent tells of.
+        @raise TypeError: for an object without C{draining} or C{ports}.
         """
         for name in ("draining", "ports"):
             if not hasattr(served, name):

@@ -31,11 +31,11 @@ _log = Logger()
 
 #: Seconds; fits into the 30 seconds that Kubernetes gives a pod.
 DRAIN_TIMEOUT = 25.0
-#: A connection is new for so long (seconds), and its first request may still be
-#: on its way: it is not ended before that.
+#: A connection is new for this many seconds.  It is not ended before that, because
+#: its first request may still be on its way.
 _NEW = 0.5
-#: So long (seconds) the drain waits for the end of what has been reset, which is
-#: otherwise a matter of a turn of the reactor.
+#: The drain waits at most this many seconds for the end of the connections that it
+#: has reset.  They most often end in one turn of the reactor.
 _GRACE = 1.0
 
 
@@ -76,9 +76,9 @@ _reset = methodcaller("abortConnection")
 
 class Phase(IntEnum):
     """
-    How far a drain has come, in this order; phases may be left out.  A connection
-    that comes when all is over, of an endpoint that was late, begins with CLOSING
-    again.
+    How far a drain has come, in this order; phases may be left out.  If a connection
+    is made after the end of the drain, because an endpoint has begun to listen late,
+    the phase goes back to CLOSING.
     """
 
     SERVING = auto()  #: no drain has begun
@@ -109,8 +109,8 @@ class Drainer:
         self._timeout = timeout
         self._delay = delay
         self._phase = Phase.SERVING
-        # Those that are not told to end yet, oldest first: how to end them, and
-        # since when they live.
+        # The connections that were not told to end yet, oldest first: for each, the
+        # function that ends it, and when it was made.
         self._open: dict[Any, tuple[Callable[[Any], None], float]] = {}
         self._ending: set[Any] = set()
         self._ports: list[CarefulPort] = []
@@ -144,8 +144,8 @@ class Drainer:
 
     def wrap(self, factory: Any, policy: Optional[TerminationPolicy]) -> LiveFactory:
         """
-        Make a factory whose connections are drained.  C{factory}, and any that
-        it is wrapped around, is told if it is an L{IDrainListener}.
+        Make a factory whose connections are drained.  C{factory}, and each factory
+        inside of it, is told of the drain if it is an L{IDrainListener}.
         """
         for listener in _listeners(factory):
             if listener not in self._listeners:
@@ -176,17 +176,19 @@ class Drainer:
         if self._phase is Phase.ENDING and len(self._open) == 1:
             self._later(_NEW, self._endDue)
         elif self._phase is Phase.RESETTING:
-            # In a turn of its own: the application is told of it first.
+            # This happens in the next turn, after the application was told of the
+            # connection.
             self._clock.callLater(0, _attempt, _reset, transport)
         elif self._phase is Phase.DRAINED:
-            # Of an endpoint that has begun to listen since.
+            # An endpoint has begun to listen since the end of the drain.
             self._later(1.0, self._tick)
             self._close()
 
     def whileInUse(self, tell: Callable[[bool], object]) -> None:
         """
-        Call C{tell} with C{True} once a port listens or a connection lives, and
-        with C{False} when none does any more, by a drain or not; and again.
+        Call C{tell} with C{True} when a port listens or a connection lives, and with
+        C{False} when that is no longer so, with a drain or without; and so on for
+        each change.
         """
         self._tellInUse = tell
         if self._inUse:
@@ -244,7 +246,7 @@ class Drainer:
         for listener in self._listeners:
             try:
                 listener.drainBegins()
-            except Exception:  # an application's
+            except Exception:  # the application has raised
                 _log.failure("{listener} failed", listener=repr(listener))
         for transport in list(self._open):
             _attempt(self._tell, transport)
@@ -276,7 +278,7 @@ class Drainer:
 
     def _endDue(self) -> None:
         """
-        End all but those that are new: their turn comes later.
+        End all connections but those that are new; these are ended later.
         """
         now = self._clock.seconds()
         with _collectorPaused():
@@ -288,7 +290,7 @@ class Drainer:
                     self._ending.add(transport)
                     if not _attempt(end, transport):
                         _attempt(_lose, transport)
-        if self._open:  # made meanwhile
+        if self._open:  # connections were made meanwhile
             self._later(_NEW, self._endDue)
 
     def _expired(self) -> None:
@@ -296,7 +298,7 @@ class Drainer:
         self._progress.expired(len(self._live), self._timeout)
         self.abort()
 
-    # What has come to an end.
+    # Connections and ports that have ended.
 
     def _ended(self, transport: Any, report: Termination) -> None:
         if self._open.pop(transport, None) is None:
@@ -350,7 +352,7 @@ class Drainer:
 
     def _tick(self) -> None:
         """
-        Once a second: say how far it has come.
+        Once a second, say how far the drain has come.
         """
         now = self._clock.seconds()
         delayed = self._phase is Phase.DELAYED
@@ -383,8 +385,9 @@ def _collectorPaused() -> Iterator[None]:
 
 def _attempt(what: Callable[[Any], object], transport: Any) -> bool:
     """
-    Do it to one connection.  It may fail, because the application raises or because
-    the socket was closed elsewhere.  That must not stop it for the others.
+    Call C{what} with one connection.  The call may fail, because the application
+    raises or because the socket was closed elsewhere.  The others must be called all
+    the same.
     """
     try:
         what(transport)

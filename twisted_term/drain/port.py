@@ -1,15 +1,15 @@
 """
-Closing a listening socket without resetting those who have just connected.
+Closing a listening socket without resetting clients that have just connected.
 
-close() resets every connection that the kernel has established and nobody
-has accepted (C{inet_csk_listen_stop}, net/ipv4/inet_connection_sock.c).  So
-they are accepted first; and while that is done a filter on the socket drops
-SYNs, so that no new one gets in between the last accept and the close.  Who
-sends a SYN meanwhile sends it again a second later, and is refused.
+close() resets every connection that the kernel has established and the process has
+not accepted (C{inet_csk_listen_stop}, net/ipv4/inet_connection_sock.c).  So they are
+accepted first.  Meanwhile a filter on the socket drops SYNs, so that no connection
+comes in between the last accept and the close.  A client whose SYN was dropped sends
+it again a second later, and is refused.
 
-What remains possible by the kernel's rules: a handshake whose last ACK is
-still on its way when the socket is closed is reset, as is one that gets in
-between the last accept and the close where no filter could be set.
+The kernel may still reset two kinds of connections: one whose handshake's last ACK is
+on its way when the socket is closed, and, where no filter could be set, one that
+comes in between the last accept and the close.
 """
 
 from __future__ import annotations
@@ -25,21 +25,22 @@ from typing import Any, Callable, Optional
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IReadDescriptor
-from zope.interface import directlyProvides, providedBy
 
 from .._waiters import Waiters
 from ..connection.beneath.kernel import isTCP
+from ..connection.wrapping import TerminatingFactory
+from ..standin import StandIn
 
-#: At most so many are accepted where the kernel does not tell how many wait.  It
-#: is the default of net.core.somaxconn, which bounds each queue (listen(2)).
+#: At most this many connections are accepted where the kernel does not say how many
+#: wait.  It is the default of net.core.somaxconn, which bounds each queue (listen(2)).
 _MOST = 4096
 # struct tcp_info, include/uapi/linux/tcp.h: of a listening socket, the u32 at 24,
 # tcpi_unacked, is the length of its queue (tcp_get_info, net/ipv4/tcp.c).
 _LISTENING = 10  # TCP_LISTEN, include/net/tcp_states.h
 _QUEUED = struct.Struct("=B23xI")
 _SO_ATTACH_FILTER = 26  # include/uapi/asm-generic/socket.h
-# Classic BPF on the TCP header (C{tcp_filter}, net/ipv4/tcp_ipv4.c): drop what
-# has SYN and no ACK, let the rest pass, so that handshakes are completed.
+# Classic BPF on the TCP header (C{tcp_filter}, net/ipv4/tcp_ipv4.c): drop segments
+# with SYN and without ACK, and let the others pass, so that handshakes are completed.
 _DROP_SYN = (
     (0x30, 0, 0, 13),  # load the byte of flags
     (0x54, 0, 0, 0x12),  # keep SYN and ACK
@@ -57,20 +58,21 @@ def acceptQueued(port: Any) -> None:
     skt = getattr(port, "socket", None)
     if not isinstance(skt, socket.socket) or not IReadDescriptor.providedBy(port):
         return
-    if skt.fileno() < 0:  # somebody has closed it
+    if skt.fileno() < 0:  # other code has closed it
         return
-    # One that was handed to us (systemd, adoptStreamPort) has no port number of
-    # its own: L{twisted.internet.tcp.Port}'s C{port} is None.  Somebody else may
-    # go on listening with it, and a filter would stay.
+    # If the socket was handed to this process (systemd, adoptStreamPort), the C{port}
+    # of L{twisted.internet.tcp.Port} is None.  Another process may go on listening
+    # with such a socket, and the filter would stay there.
     own = isTCP(skt) and getattr(port, "port", None) is not None
-    # With the filter the queue ends of itself, and handshakes that were under
-    # way are completed in the meantime.
+    # With the filter the queue becomes empty in the end, and handshakes that were
+    # under way are completed meanwhile.
     most = math.inf if own and _refuseNew(skt) else _queued(skt)
     waiting = select.poll()
     waiting.register(skt, select.POLLIN)
     accepted = 0
     while accepted < most and waiting.poll(0):
-        # Of Twisted's: so many in one doRead(), which sets it anew.
+        # doRead() of Twisted accepts this many connections, and then sets the number
+        # anew.
         port.numberAccepts = 1  # type: ignore[attr-defined]
         port.doRead()
         accepted += 1
@@ -78,8 +80,8 @@ def acceptQueued(port: Any) -> None:
 
 def _queued(skt: socket.socket) -> int:
     """
-    How many connections wait in the queue of a listening socket, or as many as
-    there can be.
+    How many connections wait in the queue of a listening socket; where the kernel
+    does not say it, how many can wait.
     """
     with contextlib.suppress(OSError, AttributeError):
         info = skt.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _QUEUED.size)
@@ -89,41 +91,53 @@ def _queued(skt: socket.socket) -> int:
     return _MOST
 
 
-class CarefulPort:
+class CarefulPort(StandIn):
     """
     A listening port that accepts what the kernel has established before it
-    stops, and that may be stopped by several owners.  It provides what the
-    wrapped port provides, and passes on all else.
+    stops, and that may be stopped by several owners.  It stands in for Twisted's.
     """
+
+    __slots__ = ("_changed", "_stopped")
 
     def __init__(self, port: Any, changed: Callable[[CarefulPort], object]) -> None:
         """
         @param changed: called with this when the port is closed, and when it
             listens again.
         """
-        self._port = port
+        super().__init__(port)
         self._changed = changed
         self._stopped: Optional[Waiters[Any]] = None
-        directlyProvides(self, providedBy(port))
 
-    def __getattr__(self, name: str) -> Any:
-        if name == "_port":  # not yet there: do not look for it in itself
-            raise AttributeError(name)
-        return getattr(self._port, name)
+    def __repr__(self) -> str:
+        return repr(self._subject)
+
+    @property
+    def factory(self) -> Any:
+        """
+        The application's factory; may be replaced, as Twisted's can.
+        """
+        owner, name = _place(self._subject)
+        return getattr(owner, name)
+
+    @factory.setter
+    def factory(self, factory: Any) -> None:
+        owner, name = _place(self._subject)
+        setattr(owner, name, factory)
 
     def startListening(self) -> None:
         """
         Listen again.
 
-        @raise twisted.internet.error.CannotListenError: if that cannot be.
+        @raise twisted.internet.error.CannotListenError: if the address is in use, for
+            example.
         """
-        self._port.startListening()
+        self._subject.startListening()
         self._stopped = None
         self._changed(self)
 
     def stopListening(self) -> Deferred[Any]:
         """
-        Stop, without resetting those who have just connected.
+        Stop, without resetting clients that have just connected.
 
         @return: a Deferred that fires when the port is closed; a new one for
             each call.
@@ -131,8 +145,8 @@ class CarefulPort:
         if self._stopped is None:
             stopped: Waiters[Any] = Waiters()
             self._stopped = stopped
-            acceptQueued(self._port)
-            stopping = maybeDeferred(self._port.stopListening)
+            acceptQueued(self._subject)
+            stopping = maybeDeferred(self._subject.stopListening)
             stopping.addBoth(self._isStopped, stopped)
         return self._stopped.wait()
 
@@ -157,11 +171,21 @@ class CarefulPort:
         self._changed(self)
 
 
+def _place(port: Any) -> tuple[Any, str]:
+    """
+    Where the application's factory is kept: the object, and the attribute's name.
+    """
+    owner, name = port, "factory"
+    while issubclass(type(getattr(owner, name)), TerminatingFactory):
+        owner, name = getattr(owner, name), "wrappedFactory"
+    return owner, name
+
+
 def _refuseNew(skt: socket.socket) -> bool:
     """
     Drop SYNs that come from now on.
 
-    @return: C{False} where that cannot be.
+    @return: C{False} where that is not possible.
     """
     if not sys.platform.startswith("linux"):
         return False

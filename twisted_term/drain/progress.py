@@ -11,8 +11,8 @@ from typing import Any, Optional
 
 from twisted.logger import Logger
 
+from .notify import notify
 from .report import DrainReport
-from .systemd import notify
 
 _log = Logger()
 #: Microseconds that systemd is asked for while the drain makes progress.
@@ -21,8 +21,7 @@ _EXTENSION = 10_000_000
 
 class Progress:
     """
-    Tells of one drain.  Each value of a log event is one that can be written
-    as JSON.
+    Tells of one drain.  Each value of a log event can be written as JSON.
     """
 
     _ended = 0

@@ -15,15 +15,15 @@ from ..connection.report import Outcome, Termination
 @dataclass(frozen=True)
 class DrainReport:
     """
-    The report on a drain: on the connections that were open when it began, or
-    were accepted in it.
+    The report on a drain.  It counts the connections that were open when the drain
+    began, or were accepted during it.
 
     @ivar outcomes: how many connections ended in which way.
     @ivar undelivered: how many did not deliver all bytes.
     @ivar bytesUnacknowledged: bytes written and not acknowledged, in all.
     @ivar seconds: seconds from the begin of the drain to its end.
-    @ivar slowest: the peer that was last, and the seconds it took; C{None} if
-        there was no connection.
+    @ivar slowest: the peer whose connection ended last, and the seconds that took;
+        C{None} if there was no connection.
     @ivar left: how many have not ended, although they were reset.  The drain
         does not wait for them.
     """
@@ -61,7 +61,7 @@ class Tally:
     """
     Counts terminations, for a L{DrainReport}.
 
-    @ivar ended: how many there have been.
+    @ivar ended: how many connections were counted.
     """
 
     ended = 0
@@ -85,7 +85,7 @@ class Tally:
 
     def report(self, left: int, now: float) -> DrainReport:
         """
-        What has been counted.
+        Make the report on the connections that were counted.
 
         @param left: how many have not ended.
         """

@@ -17,9 +17,9 @@ from .._types import ProtocolFactory, ServerEndpoint
 from ..connection.beneath import prepare
 from ..policy import TerminationPolicy
 from .drainer import DRAIN_TIMEOUT, Drainer
+from .notify import notify
 from .report import DrainReport
 from .signals import signalDrain
-from .systemd import notify
 
 _log = Logger()
 
@@ -31,10 +31,10 @@ class DrainingService(Service):
     has established, stops listening, ends each connection when its work in
     flight is done, and aborts what is left at the deadline.
 
-    While it runs under a reactor that handles signals, SIGTERM and SIGINT
-    drain, and then stop the reactor: whatever else the process needs to answer
-    is there until then.  A second one, which is not the first one passed on
-    twice, stops listening and aborts at once.
+    While it runs under a reactor that handles signals, SIGTERM and SIGINT drain first,
+    and stop the reactor after that, so that everything that the application needs for
+    its answers is still there during the drain.  A second signal stops listening and
+    aborts at once, unless it comes so soon that it is the first one passed on again.
 
     Under systemd the process says C{READY=1} when all endpoints listen and the
     reactor runs, C{STOPPING=1} when it is about to end, and in a drain
@@ -66,11 +66,11 @@ class DrainingService(Service):
             a load balancer needs to take notice.
         @param onSignal: drain as soon as the signal comes, and stop the reactor
             after that.  With C{False} the reactor stops at once, and it drains
-            when it is stopped with the other services: for what serves until
-            all else has drained, such as a status page, and for applications
-            that close their own connections when they are stopped.
+            when it is stopped with the other services.  This is for a service that
+            serves until all others have drained, such as a status page, and for
+            applications that close their own connections when they are stopped.
         @raise ValueError: for a negative time.
-        @raise TypeError: for any other value that cannot be what it is named.
+        @raise TypeError: for an argument of a wrong type.
         """
         if reactor is None:
             from twisted.internet import reactor
@@ -106,7 +106,7 @@ class DrainingService(Service):
         """
         Serve another endpoint too; call it before the service starts.
 
-        @raise TypeError: for what is no endpoint, or no factory.
+        @raise TypeError: if C{endpoint} is no endpoint, or C{factory} no factory.
         """
         checkEndpoint(endpoint, "listen", "serverFromString")
         checkFactory(factory)
@@ -116,12 +116,12 @@ class DrainingService(Service):
         """
         Listen.
 
-        @raise Exception: what an endpoint fails with at once, such as
+        @raise Exception: if an endpoint fails at once, its exception, such as
             L{twisted.internet.error.CannotListenError}.
         """
         if self._drainer.draining:
             self._drainer = Drainer(self._reactor, *self._times)
-            notify(STATUS="")  # that of the drain is out of date
+            notify(STATUS="")  # the text of the last drain is out of date
         drainer = self._drainer
         for endpoint, factory in self._endpoints:
             listening = endpoint.listen(drainer.wrap(factory, self._policy))
@@ -133,7 +133,7 @@ class DrainingService(Service):
             self._listening.append(listening)
 
     def _listens(self, port: Any, failed: list[Failure]) -> Any:
-        if failed:  # later, when there is nobody to raise it to
+        if failed:  # it has failed later, and no caller could catch an exception
             _log.failure("cannot listen", failure=failed[0])
         return port
 
@@ -167,19 +167,19 @@ class DrainingService(Service):
     def drain(self) -> Deferred[DrainReport]:
         """
         Stop listening, and end all connections without losing anything; the
-        process goes on.  A later call waits for the same end, until the
-        service is started again.
+        process goes on.  Until the service is started again, a later call waits for
+        the end of the same drain.
 
         @return: a Deferred of the L{DrainReport}; a new one for each call.
         """
-        # One that does not listen yet closes as soon as it does.
+        # An endpoint that does not listen yet closes its port as soon as it does.
         self._listening = []
         return self._drainer.drain()
 
     def whenDraining(self) -> Deferred[None]:
         """
-        For an application that ends something itself, such as long polls, when
-        the server is drained.
+        For an application that has to do something itself when the server is
+        drained, such as ending long polls.
 
         @return: a Deferred that fires when a drain begins, before
             C{readinessDelay}, or now if one has begun; a new one for each call.

@@ -16,23 +16,23 @@ from twisted.internet.interfaces import IReactorCore
 from twisted.logger import Logger
 
 from .drainer import Drainer
-from .systemd import Process
+from .notify import Process
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
-#: A signal that comes so soon (seconds) after the first one is the same one:
-#: C{uv run}, npm and honcho pass on what the terminal or the supervisor has
-#: sent to the whole group already, within 0.3 seconds.
+#: A signal that comes within this many seconds after the first one counts as the same
+#: signal: C{uv run}, npm and honcho pass on, within 0.3 seconds, the signal that the
+#: terminal or the supervisor has already sent to the whole process group.
 _REPEAT = 0.4
 _log = Logger()
-# By the reactor's id, since a reactor that is a key would live for ever: it
-# refers to the value.  No other reactor gets the id while the value lives, since
-# that refers to the reactor.
+# The key is the reactor's id.  If it were the reactor, the reactor would live for
+# ever, because it refers to the value.  No other reactor gets the same id while the
+# value lives, because the value refers to the reactor.
 _drains: WeakValueDictionary[int, SignalDrain] = WeakValueDictionary()
 
 
 class Drained(Protocol):
     """
-    What is drained.
+    The object that a signal drains.
     """
 
     def drain(self) -> Deferred[Any]: ...
@@ -41,10 +41,9 @@ class Drained(Protocol):
 
 class SignalDrain:
     """
-    Takes the place of one reactor's own handlers, which stop it at once: then
-    whatever else runs before its shutdown, what the connections need to end
-    well included, stops too.  They also make the process die of the signal
-    after a clean stop.
+    Replaces the signal handlers of one reactor.  The reactor's own handlers stop the
+    reactor at once, and with it everything that the connections need in order to end
+    well.  They also make the process die of the signal after a clean stop.
 
     @ivar process: tells systemd of the process that the reactor runs in.
     """
@@ -63,23 +62,23 @@ class SignalDrain:
 
     def add(self, drained: Drained, first: bool) -> None:
         """
-        Drain C{drained} on a signal.  The handlers are replaced once the
-        reactor has installed its own, if it does at all: in other cases
-        signals are somebody else's.
+        Drain C{drained} on a signal.  The handlers are replaced after the reactor has
+        installed its own.  If the reactor installs none, other code handles the
+        signals, and nothing is replaced.
 
-        @param first: drain it before the reactor is stopped.  With C{False}
-            its owner drains it when the reactor stops; a second signal aborts
-            that too.
+        @param first: drain C{drained} before the reactor is stopped.  With C{False}
+            its owner drains it when the reactor stops; a second signal aborts that
+            drain too.
         """
         self._drained[drained] = first
         if len(self._drained) == 1 and IReactorCore.providedBy(self._reactor):
             self._reactor.callWhenRunning(self._take)
-        if self._since is not None:  # too late to serve
+        if self._since is not None:  # a signal has come: do not serve any more
             self._drain(drained)
 
     def remove(self, drained: Drained) -> None:
         """
-        Forget C{drained}; with the last one, put back what was there.
+        Forget C{drained}.  If it was the last one, put back the reactor's handlers.
         """
         self._drained.pop(drained, None)
         if not self._drained and self._since is None:
@@ -95,8 +94,8 @@ class SignalDrain:
                 signal.signal(number, self._handle)
 
     def _handle(self, number: int, frame: object) -> None:
-        # In a signal handler nothing else may be touched.  The time is taken
-        # here: a busy reactor may hear of two signals in one turn.
+        # A signal handler may do nothing else.  The time is taken here, because a
+        # busy reactor may handle two signals in one turn.
         self._reactor.callFromThread(self._received, self._reactor.seconds())
 
     def _received(self, at: float) -> None:
@@ -128,20 +127,20 @@ class SignalDrain:
         self._reactor.callLater(_PARTING, self._stop)
 
     def _stop(self) -> None:
-        with contextlib.suppress(ReactorNotRunning):  # stopped by somebody else
+        with contextlib.suppress(ReactorNotRunning):  # other code has stopped it
             self._reactor.stop()
 
 
-#: So long (seconds) the reactor goes on when all connections have ended: their
-#: applications have just been told, and may have a last turn to take.  Daphne's
-#: coroutines are among them, which do not bear to be ended with the interpreter.
+#: The reactor runs for this many seconds after all connections have ended, because
+#: their applications have just been told, and may need another turn.  Daphne's
+#: coroutines do: they fail if they are ended together with the interpreter.
 _PARTING = 0.05
 
 
 def signalDrain(reactor: Any) -> SignalDrain:
     """
-    The one for C{reactor}, which several services share.  The reactor keeps
-    it, as what is to be called before its shutdown.
+    The L{SignalDrain} of C{reactor}, which several services share.  The reactor keeps
+    it alive, because it calls it before its shutdown.
     """
     found = _drains.get(id(reactor))
     if found is None:
@@ -164,7 +163,7 @@ def drainAtShutdown(reactor: Any, drainer: Drainer, onSignal: bool) -> None:
             trigger = reactor.addSystemEventTrigger("before", "shutdown", drainer.drain)
         else:
             signals.remove(drainer)
-            if not drainer.draining:  # it may be what has been triggered
+            if not drainer.draining:  # this may be called by that very trigger
                 reactor.removeSystemEventTrigger(trigger)
 
     drainer.whileInUse(inUse)

@@ -1,10 +1,10 @@
 """
-What an answer is: where it ends, and whether it got there.
+Reading answers: where an answer ends, and whether it is complete.
 
 C{http.client} parses the header of what was recorded.  It takes the end of the
-stream for the end of the header, so that is seen to here, and so is where the
-body ends (RFC 9112, sections 6.3 and 7.1): C{http.client} is lenient there, and
-a verdict must not be.
+stream for the end of the header, so this module looks for the end of the header
+itself, and also for the end of the body (RFC 9112, sections 6.3 and 7.1), because
+C{http.client} is lenient there, and a verdict must not be.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ _SHOWN = 20
 @dataclass(frozen=True)
 class Answer:
     """
-    @ivar body: what arrived of the body; of several answers, of all bodies.
-    @ivar expected: bytes that the framing announces; C{None} if it does not.
-    @ivar complete: the framing says so; C{None} if only the end of the
-        connection says where the answer ends.
-    @ivar status: of the last answer that has one; C{None} if none has.
+    @ivar body: what arrived of the body, or of the bodies of several answers.
+    @ivar expected: the bytes that the framing announces; C{None} if it does not.
+    @ivar complete: is the answer complete by its framing?  C{None} if only the end of
+        the connection says where the answer ends.
+    @ivar status: the status of the last answer that has one; C{None} if none has.
     @ivar due: how many answers the server still owed: none is due behind one
         that says C{Connection: close} (RFC 9112, section 9.6).
     """
@@ -48,7 +48,7 @@ class BadAnswer(Exception):
 
 class _One(NamedTuple):
     """
-    @ivar last: the server answers no more requests behind it.
+    @ivar last: the server answers no more requests behind this one.
     """
 
     answer: Answer
@@ -69,7 +69,7 @@ class _Recorded(BytesIO):
 
     def ended(self) -> bool:
         """
-        Is what was just read a header with its end?
+        Was the header that was just read complete?
         """
         end = self.tell()
         return self.getvalue()[max(0, end - 4) : end].endswith(_ENDS)
@@ -77,10 +77,10 @@ class _Recorded(BytesIO):
 
 def readHTTP(data: bytes, count: int = 1, method: str = "GET") -> Answer:
     """
-    Read so many answers, one behind the other.
+    Read C{count} answers, one behind the other.
 
-    @param method: of the requests; a HEAD is answered without a body.
-    @raise BadAnswer: if it is not HTTP, or its framing is broken.
+    @param method: the method of the requests; a HEAD is answered without a body.
+    @raise BadAnswer: if an answer is not HTTP, or its framing is broken.
     """
     if not data:
         return Answer(b"", None, False)
@@ -106,7 +106,7 @@ def _readOne(recorded: _Recorded, method: str) -> _One:
         if response is None:
             return _One(Answer(b"", None, False), False)
         if response.status == 101 or response.status >= 200:
-            break  # RFC 9110, section 15.2: what came before was interim
+            break  # the responses before this one were interim (RFC 9110, 15.2)
     tokens = _tokens(response, "Connection")
     last = "close" in tokens if response.version == 11 else "keep-alive" not in tokens
     rest = recorded.getvalue()[recorded.tell() :]

@@ -13,7 +13,8 @@ from collections.abc import Iterator
 
 from .client import Address
 
-#: Seconds until it captures, and until the last packets are in the file.
+#: The seconds that the command may take to begin its capture, and those that the last
+#: packets take to be in the file.
 _START, _LAST = 10.0, 0.5
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin"
 
@@ -21,9 +22,9 @@ _PATH = "/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin"
 @contextlib.contextmanager
 def capture(address: Address, name: str) -> Iterator[None]:
     """
-    Write what passes between here and there to a file, while the context lasts.
+    Write the packets from and to C{address} to a file, while the context lasts.
 
-    @raise OSError: if there is neither of the two commands, or it fails.
+    @raise OSError: if neither of the two commands is installed, or it fails.
     """
     if address.family not in (socket.AF_INET, socket.AF_INET6):
         raise OSError("--pcap: must be a connection of TCP")
@@ -37,7 +38,7 @@ def capture(address: Address, name: str) -> Iterator[None]:
     tool = next((tool for tool, path in paths.items() if path), None)
     if tool is None:
         raise OSError("--pcap: needs tcpdump or dumpcap")
-    # Whether it captures is seen at the file, which has a header at once.
+    # The command captures when the file has a header.
     with contextlib.suppress(FileNotFoundError), open(name, "r+b") as file:
         file.truncate()
     process = subprocess.Popen(

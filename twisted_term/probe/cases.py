@@ -1,5 +1,5 @@
 """
-What a case is, and what it is compared with: the polite client's answer.
+Cases, and the polite client's answer, with which they are compared.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ class Played(NamedTuple):
     """
     What became of one connection.
 
-    @ivar client: closed.
-    @ivar answer: what it got.
-    @ivar wrong: of a client to which nothing is due, what the server did wrong,
-        or nothing; C{None} for all others.
+    @ivar client: the client, which has closed.
+    @ivar answer: the answer that the client got.
+    @ivar wrong: for a client to which nothing is due, what the server did wrong, or an
+        empty text; C{None} for all other clients.
     """
 
     client: Client
@@ -32,8 +32,8 @@ class Reference(NamedTuple):
     """
     What a polite client gets.
 
-    @ivar static: two of them got the same.
-    @ivar sized: two of them got as much.
+    @ivar static: two polite clients got the same bytes.
+    @ivar sized: two polite clients got the same number of bytes.
     @ivar endsItself: the server closes when it has answered; else it waits for
         the client's FIN.
     """
@@ -46,10 +46,10 @@ class Reference(NamedTuple):
 
 class Probe(Generic[T]):
     """
-    What the cases need to know.
+    What the cases need: the target, the limits, and the reference.
 
     @ivar upload: bytes of an upload.
-    @ivar reference: C{None} while it is not known.
+    @ivar reference: the polite client's answer; C{None} while it is not known.
     @ivar watched: see L{Client}.
     """
 
@@ -89,8 +89,8 @@ class Probe(Generic[T]):
         """
         Be polite, twice, and set the reference.
 
-        @raise OSError: if it cannot connect.
-        @raise BadAnswer: if the answer is none, or has no end.
+        @raise OSError: if the client cannot connect.
+        @raise BadAnswer: if what came is no answer, or has no end.
         """
         self._polite = polite
         client, answer, _ = polite(self)
@@ -126,10 +126,10 @@ class Probe(Generic[T]):
 class Case(NamedTuple):
     """
     @ivar sentence: what the client does, for the user.
-    @ivar right: what gives the client its right to it.
-    @ivar same: each answer is the polite client's.
-    @ivar holds: it waits until the server lets go.
-    @ivar applies: can it be played there?
+    @ivar right: the standard that allows the client to do it.
+    @ivar same: each answer must be that of the polite client.
+    @ivar holds: the client waits until the server lets go.
+    @ivar applies: can the case be played with this target?
     """
 
     name: str

@@ -1,7 +1,7 @@
 """
-What is between a client and its socket: nothing, or TLS.
+A client's channel: its socket, or TLS over its socket.
 
-Both sorts do not block, and both tell a FIN from a RST.  TLS is Python's own,
+Neither sort blocks, and both tell a FIN from a RST.  TLS is Python's own,
 in memory, because C{ssl.SSLSocket} hides which of close_notify and FIN came,
 and cannot send one without the other.
 """
@@ -19,7 +19,7 @@ _READ = 1 << 18
 _RECORD = 1 << 14
 #: How long, in seconds, the last record may take to get into the socket.
 _LAST = 5.0
-#: What OpenSSL says of a server that answers, and not in TLS.
+#: OpenSSL's errors for a server whose answer is not TLS.
 _NO_TLS = {"WRONG_VERSION_NUMBER", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE"}
 
 
@@ -34,8 +34,8 @@ class TLS(NamedTuple):
 
 class Channel(Protocol):
     """
-    @ivar closeNotify: has the server sent one?  C{None} without TLS.
-    @ivar unsent: bytes wait here, and not in the socket; L{write} sends them.
+    @ivar closeNotify: has the server sent a close_notify?  C{None} without TLS.
+    @ivar unsent: do bytes wait here, and not in the socket?  L{write} sends them.
     """
 
     closeNotify: Optional[bool]

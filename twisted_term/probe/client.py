@@ -1,5 +1,5 @@
 """
-A client that does what it is told, politely or not, and remembers what it saw.
+A client that may be told to be impolite, and that remembers what it has seen.
 
 Every wait has an end: C{patience} seconds without a byte in either direction,
 and C{longest} seconds in all.
@@ -23,7 +23,7 @@ from .timeline import Timeline
 LONGEST = 300.0
 #: No answer is longer, in bytes.
 MOST = 1 << 28
-#: A send that blocks so long, in seconds, will not go on until we read.
+#: A send that blocks for this many seconds will not go on until we read.
 _STUCK = 0.2
 #: How long, in seconds, to go on uploading behind the server's FIN.
 _BEHIND = 0.3
@@ -33,7 +33,7 @@ _ROUND_TRIP = 1.0
 _FIN_BEHIND = 0.1
 _PAUSE = 0.02
 _READ = 1 << 18
-#: Of what was sent, so much is kept to be shown.
+#: The first bytes that were sent are kept, up to this many, to be shown.
 _KEPT = 1 << 10
 _LINGER_ZERO = struct.pack("ii", 1, 0)
 
@@ -88,19 +88,19 @@ class Client:
     """
     One connection, from connect to close.
 
-    How an end is told, on Linux (C{tcp_reset} and C{tcp_recvmsg_locked},
-    net/ipv4): what had arrived before a RST can still be read.  The first call
-    behind a RST fails, with EPIPE if a FIN came before it and else with
-    ECONNRESET; every later C{recv} says end of file.  So that is a FIN only if
-    no call, sending ones included, has met ECONNRESET.
+    How Linux tells of an end (C{tcp_reset} and C{tcp_recvmsg_locked}, net/ipv4): what
+    had arrived before a RST can still be read.  The first call after a RST fails, with
+    EPIPE if a FIN came before the RST and else with ECONNRESET; every later C{recv}
+    says end of file.  So an end of file means FIN only if no call, including those that
+    send, has failed with ECONNRESET.
 
     @ivar data: all that has arrived, without TLS.
-    @ivar sent: the first of what was sent.
-    @ivar listener: is told of each piece of that, when it comes.
-    @ivar answers: over TLS, it answers a close_notify with its own and FIN,
-        when all that is queued has been sent.  TLS 1.2 demands it (RFC 5246,
-        section 7.2.1), and that what is queued is discarded; and some servers
-        wait for it.
+    @ivar sent: the first bytes of what was sent.
+    @ivar listener: is given each piece of C{data} when it arrives.
+    @ivar answers: over TLS, the client answers a close_notify with its own and FIN,
+        when all that is queued has been sent.  TLS 1.2 demands the answer (RFC 5246,
+        section 7.2.1), and also that the client drops what is queued; and some servers
+        wait for the answer.
     @ivar fin: the server's FIN came.
     @ivar reset: the server's RST came, behind its FIN or without one, or over
         TLS a fatal alert.
@@ -109,8 +109,8 @@ class Client:
     @ivar closedFirst: C{"server"} or C{"client"}; C{None} if neither
         did before L{close}.
     @ivar seconds: from before connect until the end, or until patience was over.
-    @ivar held: seconds from the server's FIN until no process of its had the
-        connection; C{None} where that was not asked, or did not come.
+    @ivar held: seconds from the server's FIN until no process of the server had the
+        connection open; C{None} if that was not asked, or did not happen.
     @ivar timeWait: set by L{close}.
     @ivar protocol: what ALPN has chosen; C{None} if it has not.
     @ivar version: of TLS, as C{ssl} calls it; C{None} without.
@@ -127,7 +127,7 @@ class Client:
     ) -> None:
         """
         @param buffer: SO_RCVBUF in bytes; the kernel doubles it, see socket(7).
-        @param watched: the time line says how the server's side is.
+        @param watched: the time line shows the state of the server's side.
         """
         self.data = bytearray()
         self.listener: Optional[Callable[[bytes], None]] = None
@@ -187,7 +187,7 @@ class Client:
     @property
     def over(self) -> bool:
         """
-        There is no more to come.
+        Has the connection ended for the client?
         """
         return self.fin or self.reset
 
@@ -218,9 +218,9 @@ class Client:
 
     def sendFrom(self, source: Callable[[], bytes]) -> None:
         """
-        Ask for bytes whenever all others are sent.
+        Ask C{source} for bytes whenever all others are sent.
 
-        @param source: gives none while there are none.
+        @param source: returns no bytes while it has none.
         """
         self._source = source
 
@@ -245,8 +245,8 @@ class Client:
         patience: Optional[float] = None,
     ) -> None:
         """
-        Read, and send what is queued, until the end, or C{limit} bytes are
-        here, or C{until} says so, or patience is over.
+        Read, and send what is queued, until the end, or until C{limit} bytes have
+        arrived, C{until} returns true, or patience is over.
 
         @param size: read at most so many bytes at once,
         @param pause: and sleep so many seconds after each.
@@ -284,9 +284,9 @@ class Client:
 
     def overrun(self) -> None:
         """
-        Go on uploading behind the server's FIN for a moment.  A server that
-        lingers takes it; from one that has closed comes a RST, which would
-        have destroyed what a slower client had not read.
+        Go on uploading for a moment after the server's FIN.  A server that lingers
+        accepts that.  A server that has closed answers with a RST, which would have
+        destroyed what a slower client had not read.
         """
         deadline = time.monotonic() + _BEHIND
         while self._pending() and not self.reset and time.monotonic() < deadline:
@@ -297,15 +297,16 @@ class Client:
 
     def hold(self) -> None:
         """
-        Read all, do not close, and wait until the server lets go.  Here that
-        is seen in the kernel's table: no process has its side open.  From
-        afar, a byte that is sent when patience is over draws a RST.
+        Read all, do not close, and wait until the server lets go.  If the server is on
+        this machine, the kernel's table shows when no process has its side open.  If
+        it is on another machine, a byte is sent when patience is over, and a server
+        that has let go answers with a RST.
         """
         if not self.fin:
             return
         since = time.monotonic()
         while time.monotonic() < since + self._limits.patience:
-            # Of a UNIX socket, POLLHUP says so; of TCP, it comes with a RST.
+            # For a UNIX socket, POLLHUP says that; for TCP, POLLHUP means a RST.
             gone = self._wait(0, _PAUSE) & (select.POLLHUP | select.POLLERR)
             if not gone and self._sides.visible:
                 side = self._sides.server()
@@ -323,9 +324,9 @@ class Client:
 
     def close(self, reset: bool = False) -> None:
         """
-        Close, and see where TIME_WAIT stays.
+        Close, and find out on which side TIME_WAIT stays.
 
-        @param reset: with a RST.
+        @param reset: close with a RST.
         """
         if reset:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
@@ -354,7 +355,7 @@ class Client:
         except (ConnectionResetError, BrokenPipeError) as error:
             self._unsent, self._source = memoryview(b""), bytes
             self._halfClosing = False
-            # EPIPE: the FIN came before, and is still to be read.
+            # With EPIPE, a FIN came before the RST, and can still be read.
             self._drained(isinstance(error, ConnectionResetError))
         else:
             self.timeline.add("sent", sent)
@@ -364,7 +365,7 @@ class Client:
 
     def _drained(self, lost: bool) -> None:
         """
-        A RST has met our upload: what is here already can still be read.
+        A RST has answered our upload.  Read what has arrived before it.
         """
         with contextlib.suppress(OSError):
             while self._wait(select.POLLIN, 0.0):
@@ -424,7 +425,7 @@ class Client:
     def _shutdown(self) -> None:
         self._halfClosing = False
         self._ended = True
-        # The server may have reset it already, which the next read tells.
+        # The server may have reset the connection already; the next read says so.
         with contextlib.suppress(OSError):
             self._channel.endWriting(self._notify)
             self.closedFirst = self.closedFirst or "client"

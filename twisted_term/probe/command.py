@@ -60,7 +60,7 @@ class Options(NamedTuple):
     """
     The command line.
 
-    @ivar given: what says where to connect, and how.
+    @ivar given: the options that say where to connect, and how.
     """
 
     target: Target
@@ -234,7 +234,7 @@ def run(
                     played.append(play(case, probe))
                     if played[-1].verdict in (Verdict.HANGS, Verdict.ENDLESS):
                         progress.skip(rounds - len(played))
-                        break  # no race, and a long wait
+                        break  # another round would wait long, and find the same
                 results.append(Result(case, tuple(played)))
                 progress.clear()
                 tell(results[-1])
@@ -259,10 +259,10 @@ def main() -> NoReturn:
             status = _probe(parse(sys.argv[1:]))
         sys.stdout.flush()
     except (BrokenPipeError, output.Unwritable) as error:
-        # Python must not complain at the end, and try once more.
+        # Otherwise Python would try once more at its end, and complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if isinstance(error, BrokenPipeError):
-            sys.exit(2)  # who reads us has seen enough
+            sys.exit(2)  # the reader of our output has closed it
         fail(str(error))
     except KeyboardInterrupt:
         fail("interrupted")

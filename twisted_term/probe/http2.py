@@ -257,7 +257,7 @@ def _finish(connection: Connection, *judged: Stream) -> Played:
     """
     client = connection.client
     client.receive(until=lambda: _over(connection))
-    # Who stalls is not helped to an end.
+    # If the server stalls, the client does not end the connection for it.
     if not client.over and _over(connection):
         connection.goAway()
         client.halfClose()

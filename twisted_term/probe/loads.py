@@ -93,7 +93,7 @@ class Flight:
 
     def strike(self) -> None:
         """
-        The server takes notice of nothing now.
+        The server is frozen now.
         """
 
     def finish(self) -> Outcome:
@@ -265,7 +265,7 @@ class Between(Idle):
 
 class Queued(Flight):
     """
-    A connection that the kernel has accepted, and the server not.
+    A connection that the kernel has accepted, but not the server.
     """
 
     name = "queue"
@@ -293,7 +293,7 @@ class Queued(Flight):
 
 class Late(Flight):
     """
-    Who comes when the server is stopping already.
+    A client that connects when the server is already stopping.
     """
 
     name = "late"

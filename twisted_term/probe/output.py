@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 from .cases import Probe
 from .verdicts import Result, Round, Verdict
 
-#: An answer that fits into the buffers on the way shows less.
+#: An answer below this size fits into the buffers on the way, and shows less.
 _SMALL_ANSWER = 1 << 20
 _WIDTH = 80
 _COLUMNS = "{:<16}{:<12}{:<7}{:<5}{:<20}{:<13}{}"
@@ -32,7 +32,7 @@ def say(text: str) -> None:
     """
     Print it, at once.
 
-    @raise BrokenPipeError: if who reads it has seen enough.
+    @raise BrokenPipeError: if the reader of the output has closed it.
     @raise Unwritable: if it cannot be printed.
     """
     try:

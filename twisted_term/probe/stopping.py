@@ -144,7 +144,7 @@ class CommandStop(ProcessStop):
 
 class ReloadStop(Stop):
     """
-    A command that does it, and the server goes on.
+    A command that reloads the server, which goes on.
     """
 
     def __init__(self, command: Sequence[str], pid: Optional[int]) -> None:

@@ -1,5 +1,5 @@
 """
-What happened on a connection, and when, for who wants to see it.
+The time line: what happened on a connection, and when.
 """
 
 from __future__ import annotations

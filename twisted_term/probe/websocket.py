@@ -197,7 +197,7 @@ def _drop(probe: Web) -> Played:
     client = connection.client
     client.receive()
     client.close()
-    # Nothing is due to who says no farewell, but an end.
+    # A client that sends no Close frame is only due an end of the connection.
     wrong = None if not client.over else ""
     return Played(client, Answer(bytes(connection.body), None, True), wrong)
 

@@ -1,5 +1,5 @@
 """
-Keeping account of connections, and showing it: a page, JSON, metrics.
+Counting connections, and showing the numbers: a page, JSON, metrics.
 
-The resource needs twisted.web; keeping account does not.
+The resource needs twisted.web; the monitor does not.
 """

@@ -26,7 +26,8 @@ _OPTIONS = "lingerIdle=1:drainTimeout=2:onSignal=no"
 
 def onLoopback(where: str) -> str:
     """
-    The string of an endpoint, of one or of a port of 127.0.0.1.
+    Turn a port number into the string of an endpoint on 127.0.0.1; leave the string of
+    an endpoint as it is.
     """
     return f"tcp:{where}:interface=127.0.0.1" if where.isdecimal() else where
 
@@ -34,17 +35,17 @@ def onLoopback(where: str) -> str:
 @implementer(IStreamServerEndpoint)
 class WatchedServerEndpoint:
     """
-    Stands inside of a L{twisted_term.TerminatingServerEndpoint}, knows all
-    connections that come through it, and serves something about them on other
-    endpoints.  That is there while the port listens or one of its connections
+    An endpoint inside of a L{twisted_term.TerminatingServerEndpoint}.  It knows all
+    connections that come through it, and serves a status page or an agent on other
+    endpoints.  Those listen while its own port listens or one of its connections
     lives.
 
-    @ivar monitor: what knows them.
+    @ivar monitor: the monitor that knows the connections.
     """
 
     def __init__(self, reactor: Any, endpoint: Any, name: str) -> None:
         """
-        @param endpoint: what is watched.
+        @param endpoint: the endpoint that is watched.
         @param name: the name of the monitor.
         """
         self._reactor = reactor
@@ -69,9 +70,9 @@ class WatchedServerEndpoint:
 
     def serveBeside(self, option: str, where: str, factory: Any) -> None:
         """
-        Serve C{factory} too; call it before it listens.
+        Serve C{factory} on another endpoint; call this before C{listen}.
 
-        @param option: what the user calls it.
+        @param option: the name of the option, for errors.
         @param where: a port of 127.0.0.1, or the string of an endpoint.
         @raise ValueError: for a C{where} that is neither.
         """
@@ -87,10 +88,10 @@ class WatchedServerEndpoint:
 
     def listen(self, factory: Any) -> Deferred[Any]:
         """
-        Listen, and then serve what is beside.
+        Listen, and then listen on the other endpoints.
 
-        @return: a Deferred of the watched port; it fails, and nothing listens,
-            if one of them cannot.
+        @return: a Deferred of the watched port.  If one of the endpoints cannot
+            listen, the Deferred fails, and none of them listens.
         """
         self.monitor.servingBegins()
         live = _live(factory)
@@ -109,7 +110,7 @@ class WatchedServerEndpoint:
 
     def _serve(self, port: Any, endpoint: Any, about: Any) -> Deferred[Any]:
         def serves(page: Any) -> Any:
-            # stdio: has a connection, and no port.
+            # The endpoint stdio: has a connection, and no port.
             if not IListeningPort.providedBy(port):
                 return port
 
@@ -145,18 +146,18 @@ def watched(
     agent: Optional[str] = None,
 ) -> WatchedServerEndpoint:
     """
-    What the options of an endpoint string make.
+    Make the endpoint that the options of an endpoint string ask for.
 
     @param name: the name of the monitor.
-    @param status: where the status page is.
+    @param status: where the status page is served.
     @param statusHosts: names with commas in between, see
         L{twisted_term.status.resource.StatusResource}.
-    @param agent: where the L{AgentFactory} is.
-    @raise ValueError: for a wrong one.
+    @param agent: where the L{AgentFactory} is served.
+    @raise ValueError: for a wrong option.
     """
     made = WatchedServerEndpoint(reactor, endpoint, name)
     if status is not None:
-        # twisted.web is loaded for who asks for it.
+        # twisted.web is loaded only if the page is asked for.
         from .resource import statusSite
 
         hosts = [host for host in statusHosts.split(",") if host]
@@ -172,8 +173,7 @@ def watched(
 
 def _live(factory: Any) -> Any:
     """
-    The factory that a drainer has made, among those that are wrapped around each
-    other.
+    The factory that a drainer has made: C{factory}, or one inside of it.
     """
     while isinstance(factory, TerminatingFactory):
         if isinstance(factory, LiveFactory):

@@ -1,6 +1,5 @@
 """
-What the page listens to: server-sent events (text/event-stream, see WHATWG HTML,
-9.2).
+The server-sent events that the page listens to (text/event-stream, WHATWG HTML, 9.2).
 """
 
 from __future__ import annotations
@@ -21,21 +20,21 @@ from .monitor import Monitor
 
 _log = Logger()
 
-#: Seconds between looks at the monitor, while somebody watches.
+#: Seconds between looks at the monitor while there is a viewer.
 _INTERVAL = 1.0
 #: After this many looks without news a comment is sent.  Otherwise a proxy between
 #: the server and the viewer might close the stream because it is idle.
 _HEARTBEAT = 15
-#: So many may watch at once.
+#: At most this many viewers may watch at once.
 _MOST_VIEWERS = 50
 
 
 class _News:
     """
-    What there is to tell now.  It is rendered once for all viewers who have seen
-    the same before.
+    The present news.  They are rendered once for all viewers that have seen the same
+    before.
 
-    @ivar numbers: all but the terminations.
+    @ivar numbers: all of the news but the terminations.
     """
 
     def __init__(self, monitor: Monitor, ready: bool) -> None:
@@ -53,7 +52,7 @@ class _News:
 
     def after(self, number: int) -> bytes:
         """
-        The event for one who has seen the terminations up to that number.
+        The event for a viewer that has seen the terminations up to C{number}.
         """
         if number not in self._texts:
             ended = page.endedSince(self._monitor, number)
@@ -74,7 +73,7 @@ class _Viewer:
 
     def __init__(self, request: Any, after: int) -> None:
         """
-        @param after: the number of the last termination that it has been sent.
+        @param after: the number of the last termination that the viewer was sent.
         """
         self._request = request
         self._after = after
@@ -82,7 +81,7 @@ class _Viewer:
 
     def tell(self, news: _News) -> None:
         """
-        Send what is new, unless the last events have not been read yet.
+        Send the news, unless the viewer has not read the last events yet.
         """
         if self._paused:
             return
@@ -105,7 +104,7 @@ class _Viewer:
         self._paused = True
 
     def resumeProducing(self) -> None:
-        self._paused = False  # the next look is not far
+        self._paused = False  # the next look sends what is new
 
     def stopProducing(self) -> None:
         """

@@ -1,9 +1,9 @@
 """
 Checks the C{Host} header of a request, as a protection against DNS rebinding.
 
-A page from C{evil.example}, whose name its owner lets point to 127.0.0.1 after it
-was loaded, may ask that address as if it were its own, and read the answers.  What
-it cannot do is to say another name than its own in C{Host}.
+The owner of C{evil.example} can let that name point to 127.0.0.1 after a browser has
+loaded a page from there.  The page can then send requests to that address as if it
+were its own, and read the answers.  But the browser sends C{evil.example} in C{Host}.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ class Hosts:
     """
     The names by which a server may be asked:
 
-      - an IP address: it is nobody's name, so it cannot point elsewhere;
-      - one without a dot, such as C{localhost} or the name of a container: nobody
+      - an IP address: it is no name, so it cannot point elsewhere;
+      - a name without a dot, such as C{localhost} or the name of a container: nobody
         can own it on the Internet (RFC 7085, ICANN's SAC 053);
-      - one below C{localhost} (RFC 6761, 6.3);
+      - a name below C{localhost} (RFC 6761, 6.3);
       - this machine's own name;
-      - those that are given.
+      - the names that are given.
     """
 
     def __init__(self, more: Iterable[str] = ()) -> None:
         """
-        @raise TypeError: for one text in place of several.
+        @raise TypeError: if C{more} is one text, and not several.
         """
         if isinstance(more, (str, bytes)):
             raise TypeError(f"hosts={more!r}: must be a list of names")

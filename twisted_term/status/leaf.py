@@ -13,23 +13,24 @@ from .hosts import Hosts
 
 class Leaf(Resource):
     """
-    A resource without children, which answers to its own names alone: 421
-    (RFC 9110, 15.5.20) for any other in C{Host}.
+    A resource without children.  If C{Host} has a name that is not one of its own, it
+    answers with 421 (RFC 9110, 15.5.20).
     """
 
     isLeaf = True
 
     def __init__(self, hosts: Optional[Hosts] = None) -> None:
         """
-        @param hosts: C{None} for any name, where nothing is to be learned.
+        @param hosts: the names; C{None} for any name, if the answer tells nothing that
+            has to be protected.
         """
         super().__init__()
         self._hosts = hosts
 
     def render(self, request: Any) -> Any:
         """
-        Answer, if the name is right.  A request without a C{Host} is none of a
-        browser's.
+        Answer, if the name is right.  A request without C{Host} is answered, because
+        it does not come from a browser.
         """
         if self._hosts is not None:
             for value in request.requestHeaders.getRawHeaders(b"host", []):

@@ -1,6 +1,6 @@
 """
-Monitors' numbers for Prometheus.  It needs C{prometheus_client}, and touches
-none of its global state.
+The numbers of monitors, for Prometheus.  This module needs C{prometheus_client}, and
+does not change its global state.
 
 Give the collector to the registry that the application exposes already::
 
@@ -95,7 +95,7 @@ class MonitorCollector(Collector):
 
     def __init__(self, *monitors: Monitor) -> None:
         """
-        @raise ValueError: for two monitors with one name.
+        @raise ValueError: if two monitors have the same name.
         """
         names = [monitor.name for monitor in monitors]
         for name in names:
@@ -105,7 +105,8 @@ class MonitorCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """
-        All of them; what has not happened yet is 0, and not absent.
+        All metrics.  A number for something that has not happened yet is 0, and not
+        absent.
         """
         connections = GaugeMetricFamily(
             "twisted_term_connections", "Live connections.", labels=["monitor", "state"]
@@ -151,8 +152,7 @@ class MonitorCollector(Collector):
 def exposition(monitor: Monitor, accept: str) -> tuple[bytes, str]:
     """
     @param accept: the request's C{Accept}: it decides between OpenMetrics and
-        the older text format.  Whatever else it says does not matter for names
-        as plain as ours.
+        the older text format.  Its other parameters make no difference to our names.
     @return: the numbers, and their content type.
     """
     kinds = [part.partition(";")[0].strip().lower() for part in accept.split(",")]

@@ -1,5 +1,5 @@
 """
-Keeping account of connections: those that live, and how the others ended.
+Counting connections: those that live, and how the others have ended.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ..connection.wrapping import TerminatingFactory
 from ..interfaces import IDrainListener
 from .states import LIVE, States
 
-#: Upper bounds, in seconds, of the classes of time spent in a state.
+#: The upper bounds (seconds) of the buckets for the time spent in a state.
 BOUNDS = (0.001, 0.01, 0.1, 1.0, 10.0, 60.0, 600.0)
 
 
@@ -29,7 +29,7 @@ class Ended:
     """
     One connection that has ended.  It keeps nothing of the connection alive.
 
-    @ivar number: counts them, from 1.
+    @ivar number: the number of this end, counted from 1.
     @ivar at: when it ended, in seconds since the epoch.
     @ivar peer: the address of the peer.
     @ivar outcome: how it ended.
@@ -49,9 +49,9 @@ class Spent:
     """
     A histogram of the seconds that connections have spent in one state.
 
-    @ivar counts: how many, for each of L{BOUNDS} (that and less, more than the
-        bound before), and last for those beyond.
-    @ivar seconds: in all.
+    @ivar counts: how many connections are in each bucket: one for each of L{BOUNDS}
+        (at most that, and more than the bound before), and one for longer times.
+    @ivar seconds: the seconds of all connections together.
     """
 
     def __init__(self) -> None:
@@ -84,19 +84,19 @@ class Drain(NamedTuple):
 
 class Monitor:
     """
-    Knows the connections that it is told of, by L{wrap} or L{watch}.  It costs
-    something when a connection is made and when it has ended, and nothing in
-    between: what state a connection is in is asked, not told.
+    Knows the connections that it is told of, by L{wrap} or L{watch}.  It does work
+    when a connection is made and when it has ended, and none in between: it asks the
+    connections for their state when somebody wants the numbers.
 
-    @ivar name: tells it from others, in metrics.
-    @ivar since: when it began, in seconds since the epoch.
+    @ivar name: the name that tells this monitor from others, in metrics.
+    @ivar since: when this monitor was made, in seconds since the epoch.
     @ivar ended: how many connections have ended, by outcome and initiator.
-    @ivar recent: the last ones, oldest first.
-    @ivar spent: the time that those which have ended spent in each state.
-    @ivar undelivered: how many of them did not deliver all bytes, as far as
-        known.
-    @ivar bytesUnacknowledged: bytes written to them and not acknowledged, as
-        far as known.
+    @ivar recent: the connections that have ended last, oldest first.
+    @ivar spent: the time that ended connections have spent in each state.
+    @ivar undelivered: how many ended connections did not deliver all bytes, as far
+        as known.
+    @ivar bytesUnacknowledged: bytes written to ended connections and not
+        acknowledged, as far as known.
     @ivar bytesDiscarded: bytes that arrived after C{loseConnection}.
     @ivar writesDropped: writes that came too late.
     """
@@ -111,7 +111,7 @@ class Monitor:
         @param recent: how many of the connections that have ended are kept.
         @param clock: C{None} for the global reactor.
         @raise ValueError: for a negative number.
-        @raise TypeError: for what is no whole number, or no text.
+        @raise TypeError: if C{recent} is no whole number, or C{name} no text.
         """
         if clock is None:
             from twisted.internet import reactor
@@ -127,7 +127,7 @@ class Monitor:
         self._clock = clock
         self._live = States(clock)
         self._idle: Waiters[None] = Waiters()
-        # When the drain began, and what had not been delivered then.
+        # When the drain began, and the totals at that time.
         self._drain: Optional[Drain] = None
         self.since = clock.seconds()
         self.ended: Counter[tuple[Outcome, Initiator]] = Counter()
@@ -146,8 +146,8 @@ class Monitor:
 
     def watch(self, transport: Any) -> None:
         """
-        Know one connection: a protocol with L{twisted_term.TerminationMixin}
-        may call it in C{connectionMade}.  Again, it does nothing.
+        Watch one connection.  A protocol with L{twisted_term.TerminationMixin} may
+        call this in C{connectionMade}.  A second call does nothing.
 
         @param transport: its L{twisted_term.ITerminableTransport}.
         """
@@ -157,9 +157,9 @@ class Monitor:
 
     def states(self) -> dict[State, int]:
         """
-        How many connections are in which state now; those that are closed, and
-        whose protocols are about to be told, are left out.  A state may be a
-        tenth of a second old.
+        How many connections are in which state now.  Closed connections whose
+        protocols were not told yet are left out.  A state may be a tenth of a second
+        old.
         """
         return self._live.counts()
 
@@ -203,13 +203,13 @@ class Monitor:
 
     def servingBegins(self) -> None:
         """
-        The server serves: no drain has begun, or it was started again.
+        The server is about to serve: for the first time, or after a drain.
         """
         self._drain = None
 
     def drainBegins(self) -> None:
         """
-        A drain begins.  Again, it does nothing.
+        A drain begins.  A second call does nothing.
         """
         if self._drain is None:
             now = self._clock.seconds()

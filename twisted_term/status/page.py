@@ -1,5 +1,5 @@
 """
-The status page as HTML.  All that comes from outside is escaped here.
+The status page as HTML.  Everything that comes from outside is escaped here.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def counts(monitor: Monitor) -> dict[str, int]:
 
 def summary(monitor: Monitor, ready: bool) -> str:
     """
-    One line, for those who listen to the page.
+    One line, for people who use a screen reader.
     """
     connections = sum(monitor.states().values())
     doing = "Serving" if ready else "Draining"
@@ -69,8 +69,8 @@ def summary(monitor: Monitor, ready: bool) -> str:
 
 def endedSince(monitor: Monitor, number: int) -> list[str]:
     """
-    The rows of those among the recent terminations that came after the one
-    with that number, the newest first.
+    The table rows of the recent terminations after the one with C{number}, the newest
+    first.
     """
     return [_row(ended) for ended in reversed(monitor.recent) if ended.number > number]
 
@@ -142,7 +142,7 @@ _rows: WeakKeyDictionary[Ended, str] = WeakKeyDictionary()
 
 def _row(ended: Ended) -> str:
     """
-    One row, which is rendered once for all who see it.
+    One row.  It is rendered once for all viewers.
     """
     if ended not in _rows:
         _rows[ended] = _render(ended)
@@ -173,7 +173,7 @@ def _after(timeline: list[tuple[float, str]], at: float) -> str:
 
 def _bar(timeline: list[tuple[float, str]]) -> str:
     """
-    A picture of what the list says: the stages to scale, a mark at each FIN.
+    A picture of C{timeline}: the stages to scale, with a mark at each FIN.
     """
     start, end = timeline[0][0], timeline[-1][0]
     if end <= start:

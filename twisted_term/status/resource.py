@@ -1,6 +1,6 @@
 """
-What a L{Monitor} knows, for people and programs: a live page, Prometheus
-metrics, and what a load balancer or Kubernetes asks.
+The numbers of a L{Monitor}, for people and programs: a live page, Prometheus
+metrics, and the answers for a load balancer or Kubernetes.
 
 It can be put into any C{Site}, at any path::
 
@@ -8,8 +8,8 @@ It can be put into any C{Site}, at any path::
     service = DrainingService(endpoint, monitor.wrap(factory))
     root.putChild(b"status", StatusResource(monitor))  # http://.../status/
 
-The page shows the addresses of peers, and asks nobody for a password: let only
-those reach it who may know.
+The page shows the addresses of peers, and asks for no password.  Make sure that only
+people who may see the addresses can reach it.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ class StatusResource(Resource):
     """
     The page, and below it:
 
-      - C{events}: what the page listens to, L{twisted_term.status.events.Events}.
+      - C{events}: the news of the page, L{twisted_term.status.events.Events}.
       - C{metrics}: for Prometheus; 501 without the extra C{metrics}.
       - C{health}: 200, as long as the process answers.
       - C{ready}: L{twisted_term.web.ReadinessResource}.
 
-    The first three answer to the names in L{twisted_term.status.hosts.Hosts}
-    alone.
+    The page, C{events} and C{metrics} answer only to the names in
+    L{twisted_term.status.hosts.Hosts}.
     """
 
     def __init__(
@@ -53,12 +53,12 @@ class StatusResource(Resource):
         hosts: Iterable[str] = (),
     ) -> None:
         """
-        @param ready: as for L{twisted_term.web.ReadinessResource}; C{None} for
-            what the monitor knows, if its C{wrap} is drained.
+        @param ready: as for L{twisted_term.web.ReadinessResource}; C{None} if the
+            monitor knows it, because the factory that its C{wrap} made is drained.
         @param clock: C{None} for the global reactor.
         @param hosts: names by which the page may be asked for, such as
             C{status.example.com}, beside addresses and local names.
-        @raise TypeError: for what cannot be called, or is no list of names.
+        @raise TypeError: if C{ready} cannot be called, or C{hosts} is no list of names.
         """
         super().__init__()
         if clock is None:
@@ -80,7 +80,8 @@ class StatusResource(Resource):
 
     def render_GET(self, request: Any) -> bytes:
         """
-        Asked without the slash: what the page refers to is below it.
+        The page.  A request without the slash at the end of the path is redirected,
+        because the page refers to resources below it.
         """
         request.redirect(f"./{quote(request.prepath[-1])}/".encode("ascii"))
         return b""
@@ -103,7 +104,7 @@ class _Page(Leaf):
 
 def statusSite(monitor: Monitor, hosts: Iterable[str]) -> Site:
     """
-    A quiet web server for nothing but the page.
+    A web server for the page alone, which writes no log.
     """
     site = Site(StatusResource(monitor, hosts=hosts))
     site.noisy = False

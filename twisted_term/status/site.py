@@ -1,6 +1,6 @@
 """
-C{twisted.web}: a C{Site} that says whether it is drained, and the readiness that a
-load balancer asks for.
+For C{twisted.web}: a C{Site} that knows whether it is drained, and the answer to a
+load balancer that asks for readiness.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from ..interfaces import IDrainable, IDrainListener
 @implementer(IDrainable, IDrainListener)
 class DrainingSite(Site):
     """
-    A C{Site} that says whether it is drained, by a
-    L{twisted_term.DrainingService} or behind C{term:}, so that a resource can
-    tell.  Any C{Site} is drained in the same way.
+    A C{Site} that knows whether it is drained, by a L{twisted_term.DrainingService}
+    or with C{term:}, so that a resource can say so.  Any other C{Site} is drained in
+    the same way.
 
     @ivar draining: has a drain begun?  C{readinessDelay} is part of it.
     """
 
     draining = False
 
-    if TYPE_CHECKING:  # Twisted's has no annotations
+    if TYPE_CHECKING:  # Twisted's Site has no annotations
 
         def __init__(self, resource: Any, *args: Any, **kwargs: Any) -> None: ...
 
@@ -60,7 +60,7 @@ class ReadinessResource(Resource):
 
     def __init__(self, ready: Callable[[], bool]) -> None:
         """
-        @raise TypeError: for what cannot be called.
+        @raise TypeError: if C{ready} cannot be called.
         """
         if not callable(ready):
             raise TypeError(

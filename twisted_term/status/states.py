@@ -1,5 +1,5 @@
 """
-How many connections are in which state, without asking each of them each time.
+How many connections are in which state, without asking every connection each time.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from ..connection.report import State
 
 #: The states of a connection that lives.
 LIVE = (State.OPEN, State.FLUSHING, State.HALF_CLOSED, State.LINGERING)
-#: Seconds for which the answer of a connection counts.
+#: Seconds for which the answer of a connection is used again.
 _FRESH = 0.1
 
 
 class States:
     """
-    Some live connections, and how many of them are in which state.  How many
-    there are is exact.  What state each is in is asked when it comes, and then
-    ten times a second at most, however often somebody wants the numbers.
+    Some live connections, and how many of them are in which state.  Their number is
+    exact.  Each connection is asked for its state when it is added, and after that at
+    most ten times a second, however often the numbers are wanted.
     """
 
     def __init__(self, clock: IReactorTime) -> None:
@@ -53,11 +53,11 @@ class States:
 
     def counts(self) -> dict[State, int]:
         """
-        How many live in which state; those that are closed, and whose protocols
-        are about to be told, are left out.
+        How many connections are in which state.  Closed connections whose protocols
+        were not told yet are left out.
         """
         now = self._clock.seconds()
-        # A clock that was set back makes them old too.
+        # If the clock was set back, the answers count as old, too.
         if self._asked is None or not 0 <= now - self._asked < _FRESH:
             self._asked = now
             for transport, known in list(self._known.items()):

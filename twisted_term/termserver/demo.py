@@ -23,11 +23,11 @@ from ..status.states import States
 _CYCLE = b"abcdefghijklmnopqrstuvwxyz"
 _CHUNK = 64 * 1024
 _LINE_LIMIT = 16 * 1024
-#: So many lines wait their turn, and then no more are read.
+#: If this many lines wait for their turn, no more are read.
 _MOST_WAITING = 16
-#: Bytes of one command that sends them in chunks.
+#: The most bytes that one command may send in chunks.
 _MOST_BYTES = 1 << 30
-#: Bytes of all SENDs together, which are in memory until they are sent.
+#: The most bytes of all SENDs together.  They are in memory until they are sent.
 _MOST_SENT = 64 << 20
 _MOST_SECONDS = 86400
 _HELP = (
@@ -58,11 +58,11 @@ def _isLast(line: bytes) -> bool:
 
 class CommandError(Exception):
     """
-    What is wrong with a command, for its sender.
+    Says to the sender of a command what is wrong with it.
     """
 
 
-# What a command makes of the text behind its name.
+# How the commands read the text after their names.
 
 
 def _text(name: str, text: str) -> str:
@@ -116,7 +116,7 @@ class PullPayload:
     """
     The payload in chunks, one for each C{resumeProducing}.
 
-    @ivar done: fires when all is sent, or when it was told to stop.
+    @ivar done: fires when all is sent, or when the producer was told to stop.
     """
 
     def __init__(self, transport: Any, count: int) -> None:
@@ -126,7 +126,7 @@ class PullPayload:
 
     def resumeProducing(self) -> None:
         """
-        Send one chunk; unregister when there is none.
+        Send one chunk; if none is left, unregister.
         """
         chunk = next(self._chunks, None)
         if chunk is not None:
@@ -146,10 +146,10 @@ class PullPayload:
 @implementer(IPushProducer)
 class _Work:
     """
-    Commands that are being done: held work, and a push producer, which the
-    transport pauses while the peer does not read the answers.
+    The commands that are being carried out.  They are held work, and a push producer
+    that the transport pauses while the peer does not read the answers.
 
-    @ivar open: can anything be sent still?
+    @ivar open: can anything still be sent?
     """
 
     open = True
@@ -173,7 +173,7 @@ class _Work:
     @contextmanager
     def aside(self) -> Iterator[None]:
         """
-        Let another producer be registered meanwhile.
+        Give its place to another producer for a while.
         """
         self._unregister()
         yield
@@ -192,7 +192,7 @@ class _Work:
 
     def end(self) -> None:
         """
-        All is done that can be answered.
+        All commands that can be answered are done.
         """
         self.open = False
         self._unregister()
@@ -200,14 +200,14 @@ class _Work:
 
     def pauseProducing(self) -> None:
         """
-        So much waits for the peer that no more is to be built.
+        Many bytes wait for the peer, so build no more answers.
         """
         if self._resumed is None:
             self._resumed = Deferred()
 
     def resumeProducing(self) -> None:
         """
-        All has been sent.
+        The transport has sent what was written, so go on.
         """
         resumed, self._resumed = self._resumed, None
         if resumed is not None and not resumed.called:
@@ -223,10 +223,10 @@ class _Work:
 
 class DemoProtocol(TerminationMixin, Protocol):
     """
-    Commands may be pipelined; each is done before the next one starts, and
-    what waits its turn is held work.  A peer that does not read its answers
-    gets no more of them until it does: what one connection keeps in memory is
-    bounded.
+    Commands may be pipelined.  Each is done before the next one starts, and commands
+    that wait for their turn are held work.  If a peer does not read its answers, no
+    more are made until it reads them, so that one connection takes a bounded amount
+    of memory.
     """
 
     transport: Any
@@ -258,14 +258,15 @@ class DemoProtocol(TerminationMixin, Protocol):
             found.append(self._unfinished)
         lines = [line.removesuffix(b"\r") for line in found]
         last = next((i for i, line in enumerate(lines) if _isLast(line)), None)
-        if last is not None:  # what comes behind it is not answered
+        if last is not None:  # the commands behind it are not answered
             del lines[last + 1 :]
         self._lines.extend(lines)
         if self._work is None and self._lines:
             self._running = Deferred.fromCoroutine(self._run())
             self._running.addErrback(lambda failure: failure.trap(CancelledError))
-        # An end behind running work is asked for at once, so that the policy
-        # applies: what came before it is held, and will be done.
+        # If the peer asks for the end while commands are running, the end is asked
+        # for at once, so that the limits of the policy apply.  The commands before it
+        # are held work, and will be done.
         if last is not None:
             self.transport.loseConnection()
             return
@@ -387,9 +388,9 @@ class DemoFactory(Factory):
     @contextmanager
     def sending(self, count: int) -> Iterator[None]:
         """
-        One connection builds so many bytes at once, and has sent them in the end.
+        While this context lasts, one connection has C{count} bytes in memory.
 
-        @raise CommandError: when all of them together would be too many.
+        @raise CommandError: if the bytes of all connections would be too many.
         """
         if self._unsent + count > _MOST_SENT:
             raise CommandError(
@@ -404,7 +405,7 @@ class DemoFactory(Factory):
 
     def status(self) -> dict[str, Any]:
         """
-        What C{STATUS} answers: connections by state, ended ones by outcome.
+        The answer to C{STATUS}: connections by state, ended ones by outcome.
         """
         states = self._states.counts()
         return {

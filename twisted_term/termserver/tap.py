@@ -25,7 +25,7 @@ from ..strings import namesIn, parseSeconds
 from .demo import DemoFactory
 
 _DEFAULT_LISTEN = "tcp:8023:interface=127.0.0.1"
-# What is served beside it, where as an example.
+# What is served beside the demo, with an example of where.
 _BESIDE = {
     "status": "tcp:8024:interface=127.0.0.1",
     "agent": "tcp:8025:interface=127.0.0.1",
@@ -84,7 +84,7 @@ Try this; all bytes arrive, then the end, and the log says how it ended:
 
   printf 'PUSH 1000000\nWAIT 1\nCLOSE\n' | nc 127.0.0.1 8023 | wc -c
 
-Who does not read its answers gets no more of them until it does.
+A client that does not read its answers gets no more of them until it does.
 
 SIGTERM and SIGINT drain: listening stops, each connection ends when what it
 has asked for is done, and then the process.  A second one, half a second later
@@ -180,9 +180,10 @@ class Options(BaseOptions):
 
 class CannotListen(SystemExit, UsageError):
     """
-    Ends twistd with one line.  It is a SystemExit because twistd lets a
-    traceback out for all else, and an Exception because twistd removes its
-    pid file, and tells the process that waits for a daemon, for those alone.
+    Ends twistd with one line.  It is a SystemExit because twistd prints a traceback
+    for every other exception.  It is an Exception (UsageError is one) because only
+    for an Exception twistd removes its pid file, and tells the process that waits for
+    the daemon.
     """
 
     def __init__(self, option: str, endpoint: str, problem: object) -> None:
@@ -192,7 +193,7 @@ class CannotListen(SystemExit, UsageError):
 @implementer(IStreamServerEndpoint)
 class _Named:
     """
-    An endpoint that is known by what the command line says.
+    An endpoint whose name is its text on the command line.
     """
 
     def __init__(
@@ -200,7 +201,7 @@ class _Named:
     ) -> None:
         """
         @param policy: options for C{term:}; those in C{text} come before them.
-        @raise CannotListen: for one that cannot be parsed.
+        @raise CannotListen: for a text that cannot be parsed.
         """
         self.name = option, text
         given = namesIn(text)
@@ -227,9 +228,9 @@ class _Named:
 
 def endpoints(options: Options, reactor: Any) -> list[_Named]:
     """
-    One for each C{--listen}.
+    Make an endpoint for each C{--listen}.
 
-    @raise CannotListen: for one that cannot be parsed.
+    @raise CannotListen: for a text that cannot be parsed.
     """
     policy = {name: options[flag] for flag, (name, _) in _POLICY.items()}
     return [
@@ -257,7 +258,7 @@ def makeService(options: Options) -> Service:
     factory: Any = DemoFactory(reactor)
     factories: dict[str, Any] = {}
     if "status" in beside:
-        # The page needs a web server, which is loaded for who asks for it.
+        # The page needs a web server, which is loaded only if it is asked for.
         from ..status.resource import statusSite
 
         monitor = Monitor(name="termserver")
@@ -276,7 +277,7 @@ def makeService(options: Options) -> Service:
     together = MultiService()
     service.setServiceParent(together)
     for option, endpoint in beside.items():
-        # It shows the drain until that is over.
+        # The page shows the drain until the drain is over.
         DrainingService(
             endpoint, factories[option], drainTimeout=_BESIDE_DRAIN, onSignal=False
         ).setServiceParent(together)

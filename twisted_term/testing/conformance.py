@@ -25,11 +25,11 @@ _MUCH = 8_000_000
 @implementer(ITerminationListener)
 class Terminated(Protocol):
     """
-    The protocol on the transport that is tested: it counts what it is told.
+    The protocol on the transport that is tested.  It records how it is called.
 
     @ivar received: bytes received.
-    @ivar lost: what C{connectionLost} was given, each time.
-    @ivar reports: what C{terminated} was given, each time.
+    @ivar lost: the reason of each call of C{connectionLost}.
+    @ivar reports: the report of each call of C{terminated}.
     """
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class Terminated(Protocol):
 @implementer(IHalfCloseableProtocol)
 class HalfCloseable(Terminated):
     """
-    One that wants to know of the two directions, too.
+    The same, and it is told of the ends of the two directions, too.
     """
 
     readLost = writeLost = 0
@@ -68,7 +68,7 @@ class Peer(Protocol):
     The protocol at the other end.
 
     @ivar received: bytes received.
-    @ivar end: C{"FIN"}, C{"lost"} for any other end, or C{None} so far.
+    @ivar end: C{"FIN"}; C{"lost"} for any other end; C{None} before the end.
     @ivar lost: has C{connectionLost} been called?
     """
 
@@ -96,9 +96,9 @@ class TerminableTransportTests:
     """
     Mix it in before a trial C{TestCase}, and define C{makePair}.
 
-    @cvar policy: what C{makePair} has to give to the transport.
+    @cvar policy: the policy that C{makePair} has to give to the transport.
     @cvar resets: does the peer see that it was reset, and not closed?
-    @cvar knowsDelivery: can it say whether the peer has what was written?
+    @cvar knowsDelivery: can the transport say whether the peer has what was written?
     """
 
     policy = TerminationPolicy(lingerTime=2.0, lingerIdle=1.0)
@@ -107,8 +107,8 @@ class TerminableTransportTests:
 
     def makePair(self, server: Protocol, peer: Protocol) -> Any:
         """
-        Connect C{server}, on the transport that is tested, with C{peer}, on one
-        that can C{loseWriteConnection}.
+        Connect C{server}, on the transport that is tested, with C{peer}, on a
+        transport that can C{loseWriteConnection}.
 
         @return: C{None}, or a Deferred, when both are connected.
         """
@@ -144,7 +144,7 @@ class TerminableTransportTests:
     @inlineCallbacks
     def _ended(self, server: Terminated, outcome: Outcome, by: Initiator) -> Any:
         """
-        It has ended, once, and as it should have.
+        Check that the connection has ended once, with this outcome and initiator.
         """
         yield self.until(lambda: server.reports)
         (report,) = server.reports
@@ -159,7 +159,7 @@ class TerminableTransportTests:
     @inlineCallbacks
     def _close(self, peer: Peer) -> Any:
         """
-        Leave nothing behind.
+        Close the peer, and wait until it is closed.
         """
         if not peer.lost:
             assert peer.transport is not None
@@ -169,7 +169,7 @@ class TerminableTransportTests:
     @inlineCallbacks
     def test_interface(self) -> Any:
         """
-        It provides L{ITerminableTransport}.
+        The transport provides L{ITerminableTransport}.
         """
         server, peer = yield self._connect()
         verifyObject(ITerminableTransport, server.transport)
@@ -182,8 +182,8 @@ class TerminableTransportTests:
     @inlineCallbacks
     def test_loseConnection(self) -> Any:
         """
-        All that was written arrives, and then FIN; what is written later is
-        dropped, and counted.
+        All that was written arrives, and then FIN.  What is written later is dropped,
+        and counted.
         """
         server, peer = yield self._connect()
         server.transport.write(b"x" * _MUCH)
@@ -271,7 +271,7 @@ class TerminableTransportTests:
     @inlineCallbacks
     def test_hold(self) -> Any:
         """
-        While work is in flight no FIN is sent, and what it writes arrives.
+        While a hold is taken no FIN is sent, and what is written arrives.
         """
         server, peer = yield self._connect()
         work: Deferred[None] = Deferred()
@@ -360,7 +360,7 @@ class TerminableTransportTests:
     @inlineCallbacks
     def test_terminate(self) -> Any:
         """
-        A deadline resets what still lives.
+        At its deadline, C{terminate} resets a connection that still lives.
         """
         server, peer = yield self._connect()
         peer.transport.pauseProducing()

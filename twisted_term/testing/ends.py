@@ -16,23 +16,23 @@ class LastEnd:
     """
     Waits until the last connection of a test has ended.
 
-    In bare Twisted C{loseConnection} most often closes in the same call; here it
+    In bare Twisted C{loseConnection} most often closes in the same call.  Here it
     waits for the peer, so that a test may be over before its connections are, and
-    trial calls the reactor unclean.  A suite that has relied on it says in
-    C{setUp}::
+    trial calls the reactor unclean.  A suite that relied on the immediate close says
+    in C{setUp}::
 
         self.lastEnd = LastEnd(self)
 
-    From then on all connections are counted, by whichever way they are made.  The
-    clean-up of the test waits for their end, after what is added to it later (so
-    that ports are closed before), and a test may wait for it itself::
+    From then on all connections are counted, in whichever way they are made.  The
+    clean-up of the test waits for their end.  Clean-ups that are added later, such as
+    the closing of ports, run before that.  A test may also wait for the end itself::
 
         yield self.lastEnd.wait()
     """
 
     def __init__(self, case: Any) -> None:
         """
-        @param case: the C{TestCase}, of trial.
+        @param case: trial's C{TestCase}.
         """
         self._living = 0
         self._waiting: Waiters[None] = Waiters()

@@ -20,23 +20,23 @@ from twisted.internet.interfaces import (
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-#: Bytes that the receiver's side takes before the protocol has read them, and
-#: that the sender's keeps before it pauses a producer.
+#: How many bytes the receiver's side accepts before the protocol has read them, and
+#: how many the sender's side keeps before it pauses a producer.
 WINDOW = 1 << 16
 
 
 @implementer(ITCPTransport, IHalfCloseableDescriptor, IConsumer, IPushProducer)
 class MemoryTransport:
     """
-    One end of a connection in memory.  It does what Twisted's TCP transport
-    does, its faults included: an end that C{loseConnection} has closed answers
-    what still comes with a reset, and a reset destroys what the peer has not
-    read (RFC 1122, 4.2.2.13).
+    One end of a connection in memory.  It does what Twisted's TCP transport does,
+    including its faults: after C{loseConnection} has closed an end, it answers with a
+    reset to what still arrives, and a reset destroys what the peer has not read (RFC
+    1122, 4.2.2.13).
 
-    Nothing moves but in calls of the clock that are due at once: under a
+    Bytes move only in calls of the clock that are due at once: under a
     L{twisted.internet.task.Clock}, C{clock.advance(0)} makes one turn.
 
-    @ivar protocol: what data is delivered to.
+    @ivar protocol: the protocol that data is delivered to.
     @ivar written: bytes that were written, and have not left this end.
     """
 
@@ -76,14 +76,14 @@ class MemoryTransport:
 
     def loseWriteConnection(self) -> None:
         """
-        FIN behind what is written.
+        Send FIN behind what is written.
         """
         self._finAsked = True
         self._wake()
 
     def loseConnection(self) -> None:
         """
-        Stop reading; close when all is written, and no producer is left.
+        Stop reading, and close when all is written and no producer is left.
         """
         self.disconnecting = True
         self._reading = False
@@ -163,13 +163,13 @@ class MemoryTransport:
 
     def connectionLost(self, reason: Failure) -> None:
         """
-        The connection has ended, at this end.
+        This end of the connection is lost.
         """
         if not self.connected:
             return
         self.connected = False
         if self._arrived:
-            # A close with unread data, RFC 2525, 2.17.
+            # This is a close with unread data (RFC 2525, 2.17).
             self.peer._reset()
         elif not self._finSent:
             self.peer._fin()
@@ -198,7 +198,7 @@ class MemoryTransport:
         if self.written and room > 0:
             data = self.written[:room]
             del self.written[:room]
-            if not peer.connected:  # it is closed: RFC 9293, 3.10.7.1
+            if not peer.connected:  # the peer has closed (RFC 9293, 3.10.7.1)
                 self._reset()
                 return
             peer._arrived += data

@@ -14,25 +14,24 @@ from twisted.python.failure import Failure
 
 class StringTransport(testing.StringTransport):
     """
-    Twisted's C{StringTransport}, for protocols whose connections terminate.
-    Timers run on a clock of its own, so that work in flight leaves the reactor
-    clean.  When the end has come, the protocol is told, by C{connectionLost} and
-    C{terminated}.
+    Twisted's C{StringTransport}, for protocols that use this package.  Timers run on
+    a clock of its own, so that work in flight leaves the reactor clean.  At the end,
+    C{connectionLost} and C{terminated} of the protocol are called.
 
-    C{disconnecting} of this transport says that the connection is closed, once all
-    work is done; that of C{protocol.transport} says that C{loseConnection} was
-    called.
+    C{disconnecting} of this transport becomes true when the connection is closed,
+    after all work is done.  C{disconnecting} of C{protocol.transport} becomes true
+    when C{loseConnection} is called.
 
-    @ivar protocol: whom to tell; the protocol that the connection is made with.
-    @ivar clock: the clock.  C{clock.advance(0)} makes one turn: that is when the end
-        of a hold is seen, and when the protocol is told.
+    @ivar protocol: the protocol that the connection is made with.
+    @ivar clock: the clock.  C{clock.advance(0)} makes one turn, in which the release of
+        a hold takes effect, and the protocol is told of the end.
     """
 
     protocol: Any = None
 
     def __init__(self, protocol: Any = None, clock: Optional[Clock] = None) -> None:
         """
-        @param protocol: the connection is made with it at once; C{None} if the test
+        @param protocol: its C{makeConnection} is called at once; C{None} if the test
             sets C{protocol} and calls C{makeConnection} itself.
         @param clock: C{None} for a new one.
         """

@@ -1,10 +1,10 @@
 """
 What lies beneath a connection.
 
-There are two kinds of ground: a L{Descriptor}, which
-tells of the peer's FIN and can half-close, and an L{Opaque} one,
-which can do neither.  L{TLS<twisted_term.connection.beneath.tls.TLS>} stands on
-either, or on another TLS::
+The lowest layer (the ground) is of one of two kinds: a L{Descriptor}, which tells of
+the peer's FIN and can half-close, or an L{Opaque}, which can do neither.
+L{TLS<twisted_term.connection.beneath.tls.TLS>} is a layer above one of these, or
+above another TLS::
 
         what asks         Connection
                               |   ^
@@ -18,7 +18,7 @@ either, or on another TLS::
                               v   |
                   Twisted's transport, and the kernel
 
-Nothing above asks what it is.
+The connection does not ask which layers there are.
 """
 
 from __future__ import annotations
@@ -40,14 +40,18 @@ from .opaque import Opaque
 
 class Above(Protocol):
     """
-    What stands above, and is told.
+    The layer above, which the layer beneath calls.
 
     @ivar clock: for the timers.
     @ivar policy: the limits.
+    @ivar discards: is what arrives dropped?
     """
 
     clock: IReactorTime
     policy: TerminationPolicy
+
+    @property
+    def discards(self) -> bool: ...
 
     def peerFin(self) -> None:
         """
@@ -61,44 +65,45 @@ class Above(Protocol):
 
     def closeAsked(self) -> None:
         """
-        Somebody between us and the ground has asked for the end.
+        A wrapper between the connection and the ground has asked for the end.
         """
 
     def tlsFailed(self) -> None:
         """
-        Nothing can be sent any more, but for what is said in parting.
+        TLS has failed: nothing can be sent any more but the alert that says why.
         """
 
     def handshakeExpired(self) -> None:
         """
-        TLS has taken too long to begin.
+        The handshake of TLS has taken too long.
         """
 
     def discarded(self, count: int) -> None:
         """
-        So many bytes have arrived, and were dropped.
+        C{count} bytes have arrived, and were dropped.
         """
 
     def losing(self, reason: Failure) -> Failure:
         """
         The connection is about to be lost; the kernel can still be asked.
 
-        @return: the reason that is told.
+        @return: the reason that the application is given.
         """
 
     def finished(self, reason: Failure) -> None:
         """
-        It is lost.  Called at the latest when all others have been told.
+        The connection is lost.  This is called at the latest when all others have
+        been told.
         """
 
 
 class Beneath(Protocol):
     """
-    What lies beneath, as a connection sees it.
+    The layers beneath, as a connection sees them.
 
     @ivar tellsFin: does it tell of the peer's FIN, and can it half-close?
-        Where it cannot, its own flush and close is all there is.
-    @ivar clock: the reactor that serves it; C{None} where it has none.
+        Where it cannot, the connection can only let it flush and close.
+    @ivar clock: the reactor that serves the transport; C{None} where it has none.
     """
 
     @property
@@ -109,74 +114,81 @@ class Beneath(Protocol):
 
     def attach(self, above: Any, plain: bool = False) -> None:
         """
-        Tell C{above} from now on.
+        Call C{above} from now on.
 
-        @param plain: the gate is the protocol of the ground: nothing stands in
-            between.
+        @param plain: the gate is the protocol of the ground, with nothing in between.
+        """
+
+    def watchHandshake(self) -> None:
+        """
+        Bound the time of the handshake, if there is one, from now on.
         """
 
     def standsOn(self, transport: Any) -> bool:
         """
-        Is it this object whose C{loseConnection} tells C{above}?
+        Does C{loseConnection} of C{transport} tell C{above} already?
         """
 
     def halfClose(self, reading: bool, now: bool = False) -> None:
         """
-        FIN, or what stands for it, behind all that was written.
+        Send FIN, or what takes its place, behind all that was written.
 
         @param reading: the application goes on reading.
-        @param now: in this turn, if the kernel takes what is buffered.
+        @param now: send it in this turn, if the kernel takes what is buffered.
         """
 
-    def close(self) -> None:
+    def close(self, bothDone: bool = False) -> None:
         """
-        Both directions have ended, or the other one is given up.
+        Close, because both directions have ended, or because the peer's is given up.
+
+        @param bothDone: both have ended, so that nothing has to be shut down.
         """
 
     def letGo(self) -> None:
         """
-        Close our descriptor, and send nothing: somebody else has a duplicate.
+        Close our descriptor, and send nothing: the application has a duplicate.
         """
 
     def drop(self) -> None:
         """
-        Close, and drop what this process has not sent.  What the kernel has
-        goes out as it can.
+        Close, and drop what this process has not sent.  The kernel goes on sending
+        what it already has.
         """
 
     def reset(self) -> None:
         """
-        Send RST where that can be done, and deliver nothing more.
+        Send RST where that is possible, and deliver nothing more.
         """
 
     def discard(self, paused: bool) -> None:
         """
-        Go on reading, for nobody.
+        Go on reading, and drop what arrives.
 
         @param paused: the application has paused reading.
         """
 
     def skip(self, small: bool) -> None:
         """
-        Something has arrived for nobody, and more may: let it be read without
-        a copy, if that can be done.
+        Bytes have arrived and were dropped, and more may come: from now on, read them
+        without a copy, if that is possible.
 
-        @param small: no more at once than before, for the sake of a limit.
+        @param small: read no more at once than before, because C{lingerBytes} limits
+            what may arrive.
         """
 
     def watchPeer(self) -> None:
         """
-        The peer is done, and we are not: let the kernel find out if it goes.
+        The peer has sent FIN, and we have not: let the kernel find out if it goes away.
         """
 
     def unread(self) -> bool:
         """
-        Has something arrived that nobody has read yet?
+        Has the kernel received bytes that were not read yet?
         """
 
     def queue(self, finSent: bool) -> Optional[SendQueue]:
         """
-        What the kernel knows of what was sent; C{None} where it cannot say.
+        The kernel's account of what was sent; C{None} where it cannot say.
         """
 
     def unacknowledged(self, finSent: bool) -> Optional[int]:
@@ -192,13 +204,13 @@ class Beneath(Protocol):
 
     def written(self, finSent: bool) -> Optional[int]:
         """
-        Bytes that were written in all, those that are still in this process
-        included; C{None} where the kernel cannot say.
+        Bytes that were written in all, including those that are still in this
+        process; C{None} where the kernel cannot say.
         """
 
     def hangsUp(self, owed: Optional[int]) -> bool:
         """
-        May a loss be no more than the peer's close?
+        Does a loss of the connection look like an ordinary close of the peer's?
 
         @param owed: bytes unacknowledged, as far as known.
         """
@@ -210,17 +222,17 @@ class Beneath(Protocol):
 
     def abandon(self) -> None:
         """
-        End our side: the connection is no more, and nobody has told.
+        End our side: the connection has gone, but no event has said so.
         """
 
     def owed(self, count: int) -> int:
         """
-        How many of so many bytes are the application's.
+        How many of C{count} unacknowledged bytes are the application's.
         """
 
     def judge(self, outcome: Outcome) -> Outcome:
         """
-        What the layers here make of the way in which the ground has ended.
+        Turn the outcome of the ground into the outcome of the connection.
         """
 
     def closeNotify(self) -> tuple[Optional[bool], Optional[bool]]:
@@ -230,14 +242,14 @@ class Beneath(Protocol):
 
     def detach(self) -> None:
         """
-        The connection has ended: give all that was replaced back.
+        The connection has ended: undo all that was replaced.
         """
 
 
 def bottom(transport: Any) -> Any:
     """
-    What lies beneath the wrappers around a transport, TLS among them, or
-    around a L{TerminatingTransport}.
+    The transport beneath all wrappers (TLS is one).  It may be a
+    L{TerminatingTransport}.
     """
     while issubclass(type(transport), ProtocolWrapper):
         transport = transport.transport
@@ -247,7 +259,7 @@ def bottom(transport: Any) -> Any:
 def isTLS(wrapper: object) -> bool:
     """
     Is it Twisted's TLS?  If a TLS protocol exists, its module is already
-    imported; nobody else has to import it.
+    imported, so this function need not import it.
     """
     module = sys.modules.get("twisted.protocols.tls")
     return module is not None and issubclass(type(wrapper), module.TLSMemoryBIOProtocol)
@@ -255,7 +267,7 @@ def isTLS(wrapper: object) -> bool:
 
 def innermostTLS(protocol: Any) -> Any:
     """
-    The last TLS among the wrappers around a protocol, or C{None}.
+    The innermost TLS among the wrappers around a protocol, or C{None}.
     """
     found = None
     while issubclass(type(protocol), ProtocolWrapper):
@@ -267,18 +279,20 @@ def innermostTLS(protocol: Any) -> Any:
 
 def ground(transport: Any) -> Beneath:
     """
-    What lies beneath, without TLS.
+    The ground beneath a transport.
     """
     lowest = transport
     if issubclass(type(transport), ProtocolWrapper):
         lowest = bottom(transport)
-    tells = IHalfCloseableDescriptor.providedBy(lowest)
+    # A third party's proxy provides what its transport does, but nobody calls what
+    # is replaced on it.
+    tells = IHalfCloseableDescriptor.implementedBy(type(lowest))
     return Descriptor(lowest) if tells else Opaque(lowest)
 
 
 def overTLS(below: Beneath, wrapped: Any) -> Beneath:
     """
-    Take hold of each TLS among the wrappers from C{wrapped} down to the ground.
+    Add a layer for each TLS among the wrappers from C{wrapped} down to the ground.
     """
     found = []
     while issubclass(type(wrapped), ProtocolWrapper):
@@ -299,8 +313,8 @@ def _tls() -> Any:
 def prepare() -> None:
     """
     Import what a connection may need, before there is one: a process that has
-    changed its root, or whose installed files have been replaced, finds
-    nothing any more.  Who has no TLS still imports none.
+    changed its root, or whose installed files have been replaced, can import
+    nothing any more.  TLS is imported only if the program has imported it.
     """
     if "twisted.protocols.tls" in sys.modules:
         _tls()

@@ -13,9 +13,10 @@ from twisted.internet.main import CONNECTION_DONE
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from ..replaced import leaveOpen, put, restore, unsentBytes
+from ..replaced import finIsOut, leaveOpen, put, restore, unsentBytes
 from . import kernel
 from .discard import discarding
+from .lasting import forgets, lasting
 from .lowest import Lowest
 
 _log = Logger()
@@ -31,12 +32,12 @@ class Descriptor(Lowest):
     """
     The lowest transport, which tells of the peer's FIN.
 
-    It stands for the transport's C{connectionLost} itself: a bound method would
-    take as much memory again as this object.
+    The object itself replaces the transport's C{connectionLost}, because a bound
+    method would take as much memory as this object.
 
-    @ivar _plain: the gate is the transport's protocol, and is told of the two
-        FINs.
-    @ivar _replaced: the names of what is replaced on the transport.
+    @ivar _plain: the gate is the transport's protocol, so that the transport tells
+        it of the two FINs.
+    @ivar _replaced: the names of the attributes that are replaced on the transport.
     """
 
     __slots__ = ("_plain", "_replaced")
@@ -50,7 +51,7 @@ class Descriptor(Lowest):
 
     def attach(self, above: Any, plain: bool = False) -> None:
         transport = self._transport
-        if self._above is not None:  # there is TLS in between, from now on
+        if self._above is not None:  # from now on there is TLS in between
             restore(transport, self._replaced)
         self._above = above
         self._plain = plain
@@ -60,11 +61,13 @@ class Descriptor(Lowest):
             put(transport, "readConnectionLost", self._readLost)
             put(transport, "loseConnection", self._closeAsked)
             self._replaced += ("readConnectionLost", "loseConnection")
+        if forgets(self.clock):
+            self._read(transport.doRead)
 
     def standsOn(self, transport: Any) -> bool:
         return transport is self._transport
 
-    # What Twisted calls, instead of its own.
+    # What Twisted calls in the place of its own methods.
 
     def _readLost(self, reason: Optional[Failure] = None) -> None:
         try:
@@ -77,7 +80,7 @@ class Descriptor(Lowest):
         try:  # noqa: SIM105 - contextlib.suppress is three calls more
             self._transport.socket.shutdown(_SHUT_WR)
         except OSError:
-            pass  # the reactor will tell what is wrong
+            pass  # the reactor will find out what is wrong
         try:
             self._above.finSent()
         except BaseException:
@@ -88,9 +91,9 @@ class Descriptor(Lowest):
         self._above.closeAsked()
 
     def __call__(self, reason: Failure) -> None:
-        # Twisted's connectionLost.
+        # This is called in the place of the transport's connectionLost.
         above = self._above
-        if above is None:  # a call that was on its way; all is over
+        if above is None:  # the call was scheduled before the end
             self._transport.connectionLost(reason)
             return
         reason = above.losing(reason)
@@ -98,10 +101,10 @@ class Descriptor(Lowest):
         try:
             self._transport.connectionLost(reason)
         finally:
-            # Whoever is told on the way may raise, and tell nobody.
+            # A protocol in between may raise, and not tell the gate.
             above.finished(reason)
 
-    # What is asked for from above.
+    # What the layer above calls.
 
     def halfClose(self, reading: bool, now: bool = False) -> None:
         try:
@@ -110,19 +113,31 @@ class Descriptor(Lowest):
                 self._replaced += ("_closeWriteConnection",)
             self._transport.loseWriteConnection()
             if now and self._plain and self._socket is not None:
-                # FIN in this turn, if the kernel takes what is buffered.  The
-                # reactor finds out what has gone wrong, for it still asks.
-                self._transport.doWrite()
+                self._writeNow()
         except (OSError, ValueError):
             self._gone()
-        except Exception as error:  # as the reactor does, where that is the caller
+        except Exception as error:  # do what the reactor does when its call raises
             _log.failure("our FIN")
             self._later(error)
 
-    def close(self) -> None:
-        # Both directions have ended: there is nothing left to flush, which is
-        # all that Twisted's loseConnection does.
+    def _writeNow(self) -> None:
+        """
+        Send FIN in this turn, if the kernel takes what is buffered.
+        """
+        transport = self._transport
+        # The reactor finds out about an error, because it still watches the socket.
+        transport.doWrite()
+        if finIsOut(transport):
+            # Nothing may be written behind FIN.  The reactors of epoll and poll write
+            # zero bytes when a socket was readable and writable at once, and the
+            # kernel fails with EPIPE at a write behind FIN, even of zero bytes.
+            put(transport, "doWrite", _nothing)
+
+    def close(self, bothDone: bool = False) -> None:
+        # Twisted's loseConnection would flush first, and nothing is left to flush.
         above = self._above
+        if bothDone:
+            leaveOpen(self._transport)
         self.detach()
         try:
             self._transport.connectionLost(_DONE)
@@ -130,15 +145,14 @@ class Descriptor(Lowest):
             above.finished(_DONE)
 
     def drop(self) -> None:
-        # Whoever asks may be called in the midst of Twisted's write, or between a
-        # read and a write of the reactor's, which would go on.
+        # The application may have called this in the midst of Twisted's write, or
+        # between a read and a write of the reactor.  Those would go on.
         put(self._transport, "startWriting", _nothing)
         put(self._transport, "doWrite", _nothing)
         self.close()
 
     def letGo(self) -> None:
-        leaveOpen(self._transport)
-        self.close()
+        self.close(bothDone=True)
 
     def reset(self) -> None:
         kernel.reset(self._socket)
@@ -153,7 +167,7 @@ class Descriptor(Lowest):
 
     def _gone(self) -> None:
         """
-        Somebody has closed the socket, or taken it away.
+        Other code has closed the socket, or taken it away.
         """
         self._later(ConnectionLost())
 
@@ -173,8 +187,13 @@ class Descriptor(Lowest):
         if self._plain:
             doRead = discarding(self._transport, self._above.discarded, small)
             if doRead is not None:
-                put(self._transport, "doRead", doRead)
-                self._replaced += ("doRead",)
+                self._read(doRead)
+
+    def _read(self, doRead: Any) -> None:
+        if forgets(self.clock):
+            doRead = lasting(self._transport, doRead)
+        put(self._transport, "doRead", doRead)
+        self._replaced += ("doRead",)
 
     def watchPeer(self) -> None:
         kernel.keepAlive(self._socket)

@@ -1,5 +1,5 @@
 """
-Reading what nobody wants, without copying it.
+Discarding what arrives, without copying it.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ def discarding(
     below: Any, arrived: Callable[[int], object], small: bool
 ) -> Optional[Callable[[], Optional[Exception]]]:
     """
-    A C{doRead} that discards, for a transport that is Linux's plain TCP.
+    Make a C{doRead} that discards, for a plain TCP transport on Linux.
 
-    @param below: the transport, which the reactor asks to C{doRead}.
+    @param below: the transport whose C{doRead} the reactor calls.
     @param arrived: called with the number of bytes of each read.
-    @param small: read no more at once than the transport would have, for the
-        sake of a limit; and up to 1 MiB otherwise.
-    @return: C{None} for any other, which delivers as before.
+    @param small: read no more at once than the transport does, because of
+        C{lingerBytes}; and up to 1 MiB otherwise.
+    @return: C{None} for any other transport, which delivers as before.
     """
     skt: Any = getattr(below, "socket", None)
     if not _LINUX or not isTCP(skt):

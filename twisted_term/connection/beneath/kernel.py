@@ -27,7 +27,7 @@ _BYTES_ACKED_END = 128
 _BYTES_ACKED = struct.Struct("=Q")
 _LINGER_ZERO = struct.pack("ii", 1, 0)
 _KEEP_ALIVE = (("TCP_KEEPIDLE", 1), ("TCP_KEEPINTVL", 1), ("TCP_KEEPCNT", 60))
-# Python's own properties make an enum of each, which takes ten times as long.
+# Python's own property makes an enum member each time, which takes ten times as long.
 _familyOf: Any = vars(_socket.socket)["family"].__get__
 _typeOf: Any = vars(_socket.socket)["type"].__get__
 _STREAM = int(socket.SOCK_STREAM)
@@ -51,9 +51,9 @@ class SendQueue(NamedTuple):
 def unacknowledged(skt: object, finSent: bool) -> Optional[int]:
     """
     Ask the kernel how many bytes are sent and not acknowledged; C{None} where
-    it cannot say (no Linux, no TCP socket, or one that is closed).
+    it cannot say (not on Linux, not a TCP socket, or a closed one).
 
-    @param finSent: our FIN is queued; it counts for one in C{SIOCOUTQ}
+    @param finSent: our FIN is queued; it counts as one byte in C{SIOCOUTQ}
         (C{tcp_ioctl}, net/ipv4/tcp.c: C{write_seq - snd_una}).
     """
     queued = _queued(skt)
@@ -87,7 +87,7 @@ def sendQueue(skt: object, finSent: bool) -> Optional[SendQueue]:
     (acknowledged,) = _BYTES_ACKED.unpack_from(info, _BYTES_ACKED_END - 8)
     if finSent and queued:
         queued -= 1
-    elif finSent:  # it is acknowledged, and was counted there
+    elif finSent:  # our FIN is acknowledged, and tcpi_bytes_acked counts it
         acknowledged -= 1
     return SendQueue(queued, acknowledged, info[0] == _TCP_CLOSE)
 
@@ -105,23 +105,23 @@ def isTCP(skt: object) -> bool:
 
 def unread(skt: object) -> bool:
     """
-    Has something arrived that was not read?
+    Has the kernel received bytes that were not read?
     """
     if not isinstance(skt, socket.socket):
         return False
     try:
         return bool(skt.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
-    except (OSError, AttributeError):  # nothing, closed, or no such flag
+    except (OSError, AttributeError):  # no bytes, closed, or no such flag
         return False
 
 
 def keepAlive(skt: object) -> None:
     """
-    Ask the peer's TCP every second whether it still has this connection, see
-    tcp(7).  After the peer's FIN, the kernel of one that has closed forgets it
-    after C{tcp_fin_timeout}, and answers with RST from then on.
+    Ask the peer's TCP every second whether it still has this connection (tcp(7)).
+    If the peer has closed its socket, its kernel forgets the connection
+    C{tcp_fin_timeout} after its FIN, and answers with RST from then on.
 
-    Who does not answer at all is given up as late as with C{flushTimeout}.
+    A peer that does not answer at all is given up as late as with C{flushTimeout}.
     """
     if not isTCP(skt):
         return
@@ -129,7 +129,7 @@ def keepAlive(skt: object) -> None:
     with contextlib.suppress(OSError):
         skt.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for name, value in _KEEP_ALIVE:
-            option = getattr(socket, name, None)  # not on each system
+            option = getattr(socket, name, None)  # some systems lack some of them
             if option is not None:
                 skt.setsockopt(socket.IPPROTO_TCP, option, value)
 
@@ -138,12 +138,11 @@ def reset(skt: object) -> None:
     """
     Send RST now, and leave no TIME_WAIT; unsent and unread data is lost.
 
-    SO_LINGER with a time of zero makes the last close() send RST, but only
-    the last one: while another process holds a duplicate of the descriptor
-    nothing is sent at all.  On Linux, connect() with AF_UNSPEC dissolves the
-    connection at once, whoever else holds it (connect(2); C{tcp_disconnect},
-    net/ipv4/tcp.c).  On other systems only the
-    close that follows sends RST.
+    SO_LINGER with a time of zero makes only the last close() send RST: while another
+    process holds a duplicate of the descriptor, nothing is sent.  On Linux, connect()
+    with AF_UNSPEC dissolves the connection at once, even if others hold it
+    (connect(2); C{tcp_disconnect}, net/ipv4/tcp.c).  On other systems only the close
+    that follows sends RST.
     """
     if not isTCP(skt):
         return
@@ -155,7 +154,7 @@ def reset(skt: object) -> None:
             if _libc.connect(skt.fileno(), unspec, len(unspec)) == -1:
                 raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     except OSError:
-        # Already disconnected by the peer: there is nobody left to tell.
+        # The peer has already disconnected, so that it need not be told.
         pass
 
 

@@ -1,5 +1,5 @@
 """
-What is the same of all grounds: there is no TLS in them.
+What all grounds have in common: the answers of a layer without TLS.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from ..report import Outcome
 
 class Lowest:
     """
-    A lowest transport.
+    The base of the two kinds of ground.
     """
 
     __slots__ = ("_above", "_transport")
@@ -23,6 +23,9 @@ class Lowest:
     @property
     def clock(self) -> Any:
         return getattr(self._transport, "reactor", None)
+
+    def watchHandshake(self) -> None:
+        pass
 
     def owed(self, count: int) -> int:
         return count

@@ -1,6 +1,6 @@
 """
-An opaque transport beneath: a Conch channel, a C{StringTransport}, whatever is
-no descriptor.
+An opaque transport beneath: a Conch channel, a C{StringTransport}, and any other
+transport that is no C{IHalfCloseableDescriptor}.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .lowest import Lowest
 
 class Opaque(Lowest):
     """
-    The lowest transport, which only closes, and tells when it has.
+    A lowest transport that can only close, and tell when it has closed.
     """
 
     __slots__ = ("_later",)
@@ -36,10 +36,10 @@ class Opaque(Lowest):
         return False
 
     def halfClose(self, reading: bool, now: bool = False) -> None:
-        # There is no FIN: its own flush and close is all there is.
+        # It has no FIN.  Its loseConnection flushes and closes.
         self._transport.loseConnection()
 
-    def close(self) -> None:
+    def close(self, bothDone: bool = False) -> None:
         self._transport.loseConnection()
 
     drop = letGo = close
@@ -49,7 +49,7 @@ class Opaque(Lowest):
         if abort is not None:
             abort()
             return
-        # Its own close may wait for a peer that never reads.
+        # Its loseConnection may wait for a peer that never reads.
         self._later = self._above.clock.callLater(
             0, self._finish, Failure(ConnectionAborted())
         )
@@ -60,13 +60,13 @@ class Opaque(Lowest):
         self._above.finished(reason)
 
     def discard(self, paused: bool) -> None:
-        pass  # whether it goes on reading is its own affair
+        pass  # it cannot be told to go on reading
 
     def skip(self, small: bool) -> None:
         pass
 
     def watchPeer(self) -> None:
-        pass  # it tells of no FIN
+        pass  # it never tells of the peer's FIN
 
     def unread(self) -> bool:
         return False

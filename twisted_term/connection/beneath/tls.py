@@ -1,18 +1,18 @@
 """
-TLS whose two directions end each on its own.
+TLS whose two directions each end on their own.
 
 L{twisted.protocols.tls.TLSMemoryBIOProtocol} answers the peer's close_notify
-at once and closes, whatever the application has still to write; after its own
-it waits for the peer's without a bound; and a C{loseWriteConnection} passes it
-by, so that the FIN comes without a close_notify, and the bytes that it has
-not encrypted yet are lost.  Here the two close_notify alerts are two events
-(RFC 8446, 6.1): "this does not have any effect on the read side of the
+at once and closes, even if the application has more to write.  After its own
+close_notify it waits for the peer's without a limit.  A C{loseWriteConnection} goes
+to the transport beneath it, so that FIN is sent without a close_notify, and the
+bytes that are not encrypted yet are lost.  Here the two close_notify alerts are two
+events (RFC 8446, 6.1): "this does not have any effect on the read side of the
 sender's connection".
 
-How control goes.  C{TLSMemoryBIOProtocol} drives OpenSSL: it gives it what has
-arrived, asks it for what is to be sent, and takes its answers for events.  So
-what it calls on its OpenSSL connection is replaced on that one connection, and
-each event comes here before Twisted has drawn its conclusions::
+How control goes.  C{TLSMemoryBIOProtocol} gives OpenSSL what has arrived, asks
+OpenSSL for what is to be sent, and takes OpenSSL's answers as events.  So the
+methods that it calls on its OpenSSL connection are replaced on that one connection,
+and each event comes here before Twisted acts on it::
 
     Twisted's transport
         | dataReceived                               ^ write
@@ -25,12 +25,11 @@ each event comes here before Twisted has drawn its conclusions::
         v                                            v
     OpenSSL                                  what stands above
 
-And where Twisted closes the transport beneath, because TLS has failed, or
-because a wrapper down there is tired of waiting, C{_closeAsked} decides what
-that means.
+Twisted closes the transport beneath if TLS has failed, and a wrapper beneath may do
+so when its own time limit is over; C{closeAsked} decides what that means.
 
-This module needs pyOpenSSL, which the core does not; it is imported where
-Twisted's TLS is.
+This module needs pyOpenSSL, which the core does not need.  It is imported only if
+Twisted's TLS is imported.
 """
 
 from __future__ import annotations
@@ -40,30 +39,30 @@ from typing import Any, Callable, Optional
 
 from OpenSSL.SSL import SENT_SHUTDOWN, Error, WantReadError, ZeroReturnError
 from twisted.internet.error import ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
-from ...policy import TerminationPolicy
 from ..replaced import replace, unencryptedBytes
 from ..report import Outcome
-from .kernel import SendQueue
+from .layer import Layer
 
 _RECORDS = 1 << 15
-#: What an end beneath looks like when TLS has failed.
+#: The outcomes beneath that mean C{TLS_FAILED} if TLS has failed.
 _ENDS = frozenset([Outcome.CLEAN, Outcome.LINGER_EXPIRED, Outcome.LOST])
 
 
-class TLS:
+class TLS(Layer):
     """
-    A decorator of what lies beneath.
+    A layer of TLS above the layers beneath.
 
     @ivar handshakeDone: has the handshake come to its end?
     @ivar failed: has TLS given the connection up?
     @ivar truncated: has the peer's FIN come without its close_notify, while the
         application was reading?
     @ivar closeNotifySent: is our close_notify behind what was written?
-    @ivar closeNotifySize: the bytes that it takes, the last ones of all.
-    @ivar closeNotifyReceived: has the peer's come?
+    @ivar closeNotifySize: how many bytes our close_notify takes; they are the last
+        ones that are sent.
+    @ivar closeNotifyReceived: has the peer's close_notify come?
     """
 
     handshakeDone = False
@@ -72,22 +71,21 @@ class TLS:
     closeNotifySent = False
     closeNotifySize = 0
     closeNotifyReceived = False
-    _above: Any = None
     _timer: Optional[IDelayedCall] = None
     _closingLater: Optional[IDelayedCall] = None
     _deaf = False  # nothing is delivered any more
     _closing = False  # our direction is to end
-    _shut = False  # and what lies beneath knows
-    _peerGone = False  # the peer's FIN has come, beneath
-    _lost = False  # and so has the end of the connection
+    _shut = False  # the layer beneath has been told to end our direction
+    _peerGone = False  # the peer's FIN has come beneath
+    _lost = False  # the connection beneath is lost
 
     def __init__(self, tls: Any, lower: Any) -> None:
         """
         @param tls: the C{TLSMemoryBIOProtocol}.
-        @param lower: the L{Beneath} that it stands on.
+        @param lower: the L{Beneath} under this layer.
         """
+        super().__init__(lower)
         self._tls = tls
-        self._lower = lower
         self._transport = tls.transport
         connection = tls.getHandle()
         self._doHandshake = connection.do_handshake
@@ -100,7 +98,7 @@ class TLS:
                 connection,
                 do_handshake=self._handshakes,
                 recv=self._receives,
-                shutdown=self._isEncrypted,
+                shutdown=self._closeNotifyIsDue,
                 bio_shutdown=self._lostBeneath,
             ),
             replace(tls, loseConnection=self._askedAbove),
@@ -116,29 +114,11 @@ class TLS:
     def standsOn(self, transport: Any) -> bool:
         return transport is self._tls
 
-    @property
-    def tellsFin(self) -> bool:
-        return bool(self._lower.tellsFin)
-
-    def attach(self, above: Any, plain: bool = False) -> None:
-        self._above = above
-        self._lower.attach(self)
-
-    # What stands above, as what lies beneath sees it.
-
-    @property
-    def clock(self) -> IReactorTime:
-        clock: IReactorTime = self._above.clock
-        return clock
-
-    @property
-    def policy(self) -> TerminationPolicy:
-        policy: TerminationPolicy = self._above.policy
-        return policy
+    # What the layer beneath calls.
 
     def peerFin(self) -> None:
         """
-        The peer's FIN has come: no handshake will finish.
+        The peer's FIN has come: a handshake under way will not finish.
         """
         self._finArrived()
         self._above.peerFin()
@@ -151,21 +131,15 @@ class TLS:
             self.failed |= self._unencrypted > 0
             self._shutBeneath()
         else:
-            # A health check may just connect and close.  But the peer may also
-            # have wanted an answer, and got none.
+            # The peer may be a health check that only connects and closes.  But it
+            # may also have wanted an answer, and has got none.
             self.failed = True
-
-    @property
-    def discards(self) -> bool:
-        return bool(self._above.discards)
-
-    def finSent(self) -> None:
-        self._above.finSent()
 
     def closeAsked(self) -> None:
         if self._lost:
             return
-        # A wrapper whose time has run out would stumble over what it writes.
+        # TimeoutProtocol calls this when its timer has fired.  Its write would then
+        # raise, because a write resets that timer.
         cancel = getattr(self._transport, "cancelTimeout", None)
         if cancel is not None:
             cancel()
@@ -174,38 +148,22 @@ class TLS:
         else:
             self._above.closeAsked()
 
-    def tlsFailed(self) -> None:
-        self._above.tlsFailed()
-
-    def handshakeExpired(self) -> None:
-        self._above.handshakeExpired()
-
-    def discarded(self, count: int) -> None:
-        self._above.discarded(count)
-
-    def arrived(self, count: int) -> None:
-        self._above.arrived(count)
-
     def losing(self, reason: Failure) -> Failure:
         if not reason.check(ConnectionDone, ConnectionLost):
-            # The application has raised, and is not given any more.
+            # The application has raised, and is given no more data.
             self._deaf = True
-        found: Failure = self._above.losing(reason)
-        return found
+        return super().losing(reason)
 
-    def finished(self, reason: Failure) -> None:
-        if self._above is not None:
-            self._above.finished(reason)
-
-    # What is asked for from above.
+    # What the layer above calls.
 
     def halfClose(self, reading: bool, now: bool = False) -> None:
         """
-        close_notify behind all that was written, and then what stands for it
-        beneath.  Before the handshake is done none can be sent: what was
-        written waits for it, and where nothing was, nothing can be truncated.
+        Send close_notify behind all that was written, and then end our direction
+        beneath.  Before the handshake is done, close_notify cannot be sent.  What
+        was written waits for the handshake; if nothing was written, nothing can be
+        truncated, and no close_notify is needed.
 
-        @param reading: the application goes on reading: finish the handshake.
+        @param reading: the application goes on reading, so finish the handshake.
         """
         self._closing = True
         waiting = not self._peerGone and (reading or self._unencrypted > 0)
@@ -219,7 +177,8 @@ class TLS:
             self._shut = True
             self._lower.halfClose(not self._above.discards)
 
-    def close(self) -> None:
+    def close(self, bothDone: bool = False) -> None:
+        # Both directions of TLS have ended, but those of TCP may not have.
         self._closeLater(self._lower.close)
 
     drop = close
@@ -228,7 +187,7 @@ class TLS:
         self._closeLater(self._lower.letGo)
 
     def _closeLater(self, close: Callable[[], object]) -> None:
-        # Twisted's TLS does not bear to be lost while it reads.
+        # Twisted's TLS fails if its connection is lost while it reads.
         self._deaf = not self.truncated
         if self._closingLater is None:
             self._closingLater = self.clock.callLater(0, self._close, close)
@@ -239,7 +198,7 @@ class TLS:
 
     def reset(self) -> None:
         self._silence()
-        self._lower.reset()
+        super().reset()
 
     def _silence(self) -> None:
         """
@@ -250,55 +209,38 @@ class TLS:
 
     def discard(self, paused: bool) -> None:
         if self._closing and not self._shut:
-            self.halfClose(False)  # nobody waits for the handshake any more
-        self._lower.discard(paused)
+            self.halfClose(False)  # the handshake is not needed any more
+        super().discard(paused)
 
     def skip(self, small: bool) -> None:
         pass  # TLS has to see each byte
-
-    def watchPeer(self) -> None:
-        self._lower.watchPeer()
-
-    def unread(self) -> bool:
-        return bool(self._lower.unread())
-
-    def queue(self, finSent: bool) -> Optional[SendQueue]:
-        queue: Optional[SendQueue] = self._lower.queue(finSent)
-        return queue
-
-    def unacknowledged(self, finSent: bool) -> Optional[int]:
-        count: Optional[int] = self._lower.unacknowledged(finSent)
-        return count
 
     @property
     def _unencrypted(self) -> int:
         return unencryptedBytes(self._tls)
 
     def unsent(self) -> int:
-        return int(self._lower.unsent()) + self._unencrypted
+        return super().unsent() + self._unencrypted
 
     def written(self, finSent: bool) -> Optional[int]:
-        written: Optional[int] = self._lower.written(finSent)
+        written = super().written(finSent)
         return None if written is None else written - self.closeNotifySize
 
     def hangsUp(self, owed: Optional[int]) -> bool:
         # A peer that has closed its socket answers our close_notify with RST.
-        return owed == 0 or bool(self._lower.hangsUp(owed))
-
-    def stopped(self) -> bool:
-        return bool(self._lower.stopped())
+        return owed == 0 or super().hangsUp(owed)
 
     def abandon(self) -> None:
         self._deaf = not self.truncated
-        self._lower.abandon()
+        super().abandon()
 
     def owed(self, count: int) -> int:
-        # The application has not written our close_notify.  A peer that has
-        # already closed its socket answers it with RST.
-        return int(self._lower.owed(max(0, count - self.closeNotifySize)))
+        # Our close_notify is not the application's.  A peer that has already closed
+        # its socket answers it with RST.
+        return super().owed(max(0, count - self.closeNotifySize))
 
     def judge(self, outcome: Outcome) -> Outcome:
-        outcome = self._lower.judge(outcome)
+        outcome = super().judge(outcome)
         if self.failed and outcome in _ENDS:
             return Outcome.TLS_FAILED
         if self.truncated and outcome in (Outcome.CLEAN, Outcome.RESET_BY_PEER):
@@ -316,10 +258,10 @@ class TLS:
             later.cancel()
         for replaced in reversed(self._replaced):
             replaced.restore()
-        self._lower.detach()
-        # A failure that somebody keeps keeps this one with its traceback.
-        self._above = None
-        del self._tls, self._lower, self._transport, self._connection
+        super().detach()
+        # If a program keeps a failure, its traceback keeps this object, which must
+        # not keep the connection.
+        del self._tls, self._transport, self._connection
         del self._doHandshake, self._recv, self._shutdownTLS, self._bioShutdown
         self._replaced = []
 
@@ -331,8 +273,8 @@ class TLS:
         """
         limit = self.policy.handshakeTimeout
         if self._timer is None and limit is not None and not self._deaf:
-            # In two halves: a step of the clock, which is the wall's, uses up
-            # no more than one.
+            # The limit is waited for in two halves, because the reactor's clock is
+            # the wall clock, and a step of it uses up no more than one half.
             self._timer = self.clock.callLater(limit / 2, self._isHalf, limit / 2)
 
     def _isHalf(self, left: float) -> None:
@@ -347,7 +289,7 @@ class TLS:
         if timer is not None:
             timer.cancel()
 
-    # What TLSMemoryBIOProtocol calls, in OpenSSL's stead.
+    # What TLSMemoryBIOProtocol calls in the place of OpenSSL.
 
     def _handshakes(self) -> None:
         try:
@@ -361,8 +303,9 @@ class TLS:
         self.handshakeDone = True
         self._stopTimer()
         if self._closing and not self._tls.disconnecting:
-            # Its loseConnection would abort what it takes for undone.
-            self._isEncrypted()
+            # TLSMemoryBIOProtocol.loseConnection would abort, because it takes the
+            # handshake for unfinished.
+            self._closeNotifyIsDue()
 
     def _fail(self) -> None:
         self._stopTimer()
@@ -370,7 +313,7 @@ class TLS:
         self._ignoreMore()
 
     def _ignoreMore(self) -> None:
-        # OpenSSL would keep it for ever.
+        # OpenSSL would keep what arrives for ever.
         self._replaced.append(replace(self._connection, bio_write=self._ignored))
 
     def _ignored(self, data: bytes) -> int:
@@ -391,10 +334,10 @@ class TLS:
             except WantReadError:
                 raise
             except Error:
-                if not self._peerGone:  # else it is the end, without close_notify
+                if not self._peerGone:  # else FIN has come without close_notify
                     self._fail()
                 raise
-        # As far as Twisted is concerned, there is no more to read for now.
+        # Twisted takes this for "nothing to read for now".
         raise WantReadError
 
     def _lostBeneath(self) -> None:
@@ -402,11 +345,11 @@ class TLS:
         The connection beneath is lost.
         """
         if not self.tellsFin:
-            self._finArrived()  # which nobody else has told
+            self._finArrived()  # the layer beneath does not tell of FIN
         self._lost = self._peerGone = True
         self._bioShutdown()
 
-    def _isEncrypted(self) -> bool:
+    def _closeNotifyIsDue(self) -> bool:
         """
         All that was written is encrypted: our close_notify is due.
 

@@ -1,6 +1,6 @@
 """
-The work in flight on a connection that its application counts itself.  What else
-is in flight, L{twisted_term.applications} knows.
+The work in flight that an application counts itself.  The modules of
+L{twisted_term.applications} know other work in flight.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """
 One timer for all ending connections of a reactor.
 
-Most connections that end do so before anybody has to look at them, and a
-C{DelayedCall} for each, made and cancelled, costs more than the end itself.
+Most connections end before anything has to look at them.  To make and cancel a
+C{DelayedCall} for each would cost more than the end itself.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ _log = Logger()
 
 class Watched(Protocol):
     """
-    What is looked at.
+    An object that the timer looks at.
 
-    @ivar due: when it is to be looked at; C{None} if it is not.  This module
+    @ivar due: when the timer will look at it; C{None} if it will not.  This module
         sets it.
     """
 
@@ -37,43 +37,47 @@ class Watched(Protocol):
 FIRST = 0.1
 
 
-class Sweep:
+class SharedTimer:
     """
-    Calls what is due, and has a delayed call of its own while, and only while,
-    there is something to wait for.
+    Calls C{look} on each object that is due.  It has a delayed call of its own only
+    while an object waits for a look.
 
-    Those whose first look is still to come are in the order in which it is
-    due, for they all wait as long; so nothing has to be sorted for them, and
-    most of them go before their turn has come.
+    All objects wait equally long for their first look, so the order of their coming
+    is the order in which they are due.  They need not be sorted, and most of them
+    leave before their first look.
     """
 
     def __init__(self, clock: IReactorTime) -> None:
-        # It is found by its clock, which it must not keep alive.
+        # A timer is found by its clock, and must not keep the clock alive.
         self.clock = weakref.ref(clock)
         self._first: dict[Watched, float] = {}
         self._heap: list[tuple[float, int, Watched]] = []
         self._number = self._later = 0
         self._call: Optional[IDelayedCall] = None
-        self._sweeping = False
+        self._firing = False
         self._atStop: dict[Any, None] = {}
         if IReactorCore.providedBy(clock):
             clock.addSystemEventTrigger("during", "shutdown", _stop, weakref.ref(self))
 
-    def enrol(self, watched: Watched) -> None:
+    def enrol(self, watched: Watched) -> float:
         """
-        Look at it after the first pause.
+        Look at C{watched} after the first pause.
+
+        @return: the time now.
         """
         if watched.due is not None:
             self.forget(watched)
         clock = self.clock()
         assert clock is not None
-        self._first[watched] = due = clock.seconds() + FIRST
-        if self._call is None and not self._sweeping:
-            self._schedule(clock, due)
+        now = clock.seconds()
+        self._first[watched] = now + FIRST
+        if self._call is None and not self._firing:
+            self._schedule(clock, now + FIRST)
+        return now
 
     def want(self, watched: Watched, pause: float) -> None:
         """
-        Look at it in C{pause} seconds, and not when that was wanted before.
+        Look at C{watched} in C{pause} seconds, and not at the time that was set before.
         """
         clock = self.clock()
         assert clock is not None
@@ -83,19 +87,19 @@ class Sweep:
         watched.due = due = clock.seconds() + pause
         self._number += 1
         heappush(self._heap, (due, self._number, watched))
-        if not self._sweeping:
+        if not self._firing:
             self._schedule(clock, due)
 
     def forget(self, watched: Watched) -> None:
         """
-        Do not look at it any more.
+        Do not look at C{watched} any more.
         """
         if watched.due is not None:
             watched.due = None
             self._later -= 1
         else:
             self._first.pop(watched, None)
-        if not self._first and not self._later and not self._sweeping:
+        if not self._first and not self._later and not self._firing:
             self._rest()
 
     def _rest(self) -> None:
@@ -107,23 +111,23 @@ class Sweep:
     def _schedule(self, clock: IReactorTime, due: float) -> None:
         if self._call is None:
             pause = max(0.0, due - clock.seconds())
-            self._call = clock.callLater(pause, self._sweep)
+            self._call = clock.callLater(pause, self._fire)
         elif self._call.getTime() > due:
             self._call.reset(max(0.0, due - clock.seconds()))
 
-    def _sweep(self) -> None:
+    def _fire(self) -> None:
         self._call = None
         clock = self.clock()
         assert clock is not None
-        self._sweeping = True
+        self._firing = True
         try:
             for watched in self._due(clock.seconds()):
                 try:
                     watched.look()
-                except Exception:  # each one's trouble is its own
+                except Exception:  # the others are looked at all the same
                     _log.failure("a look at an ending connection")
         finally:
-            self._sweeping = False
+            self._firing = False
             due = self._next()
             if due is None:
                 self._rest()
@@ -161,7 +165,7 @@ class Sweep:
 
     def leave(self, what: Any) -> None:
         """
-        It has ended.
+        C{what} has ended, and need not be told of the reactor's stop.
         """
         self._atStop.pop(what, None)
 
@@ -173,28 +177,28 @@ class Sweep:
             what.stopped()
 
 
-def _stop(found: weakref.ref[Sweep]) -> None:
-    sweep = found()
-    if sweep is not None:
-        sweep.stop()
+def _stop(found: weakref.ref[SharedTimer]) -> None:
+    timer = found()
+    if timer is not None:
+        timer.stop()
 
 
-_sweeps: WeakKeyDictionary[Any, Sweep] = WeakKeyDictionary()
-_last: Optional[Sweep] = None  # there is seldom more than one
+_timers: WeakKeyDictionary[Any, SharedTimer] = WeakKeyDictionary()
+_last: Optional[SharedTimer] = None  # there is seldom more than one
 
 
-def sweepOf(clock: IReactorTime) -> Sweep:
+def timerOf(clock: IReactorTime) -> SharedTimer:
     """
-    The one of a reactor, or a clock.
+    The timer of a reactor, or of a clock.
     """
     global _last
     if _last is not None and _last.clock() is clock:
         return _last
-    found = _sweeps.get(clock)
+    found = _timers.get(clock)
     if found is None:
-        found = _sweeps[clock] = Sweep(clock)
+        found = _timers[clock] = SharedTimer(clock)
     _last = found
     return found
 
 
-__all__ = ["FIRST", "Sweep", "Watched", "sweepOf"]
+__all__ = ["FIRST", "SharedTimer", "Watched", "timerOf"]

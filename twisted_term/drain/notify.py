@@ -1,5 +1,6 @@
 """
-Telling systemd: sd_notify(3)'s protocol, datagrams to C{NOTIFY_SOCKET}.
+Telling systemd about the process, by the protocol of sd_notify(3): datagrams to
+C{NOTIFY_SOCKET}.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ _log = Logger()
 
 def notify(**variables: object) -> None:
     """
-    Send C{variables} as one message; nothing where systemd does not listen.
+    Send C{variables} as one message.  If systemd does not listen, this does nothing.
 
     A message that cannot be sent is logged: a service must not fail for it.
     """
@@ -40,9 +41,8 @@ def notify(**variables: object) -> None:
 
 class Process:
     """
-    Tells systemd of the state of this process, each once: C{READY=1} when the
-    reactor runs and all that was to listen does, C{STOPPING=1} when the end
-    begins.
+    Tells systemd of the state of this process, each state once: C{READY=1} when the
+    reactor runs and all endpoints listen, C{STOPPING=1} when the end begins.
     """
 
     def __init__(self, reactor: Any) -> None:
@@ -52,8 +52,8 @@ class Process:
 
     def awaits(self, listening: Deferred[Any]) -> None:
         """
-        The process is not ready before C{listening} has fired.  One that fails
-        is not waited for, but something has to listen.
+        The process is not ready before C{listening} has fired.  If it fails, the
+        process does not wait for it, but at least one endpoint has to listen.
         """
         self._awaited += 1
         listening.addCallbacks(self._listens, self._fails)
@@ -79,7 +79,7 @@ class Process:
 
     def _mayBeReady(self) -> None:
         if IReactorCore.providedBy(self._reactor):
-            # Others may be about to listen before the reactor runs.
+            # Other endpoints may still be added before the reactor runs.
             self._reactor.callWhenRunning(self._tellReady)
         else:
             self._tellReady()
