@@ -224,11 +224,10 @@ class Run:
 
         @param quiet: all is acknowledged when the peer's FIN comes.
         """
-        before = self._node
-        assert connection.node is before
+        assert connection.node is self._node
         self._check(event)
-        if before.state is State.OPEN and self._node.working and not self._working():
-            self._check(Input.WORK_DONE)  # which is known then
+        if connection.ending is None and self._node.working and not self._working():
+            self._check(Input.WORK_DONE)  # which is known when the end begins
         if quiet:
             self._check(Input.ACKNOWLEDGED)
         if self._node.leaving:  # nobody has to be asked
