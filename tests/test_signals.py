@@ -23,7 +23,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 import twisted
 from twisted_term import DrainingService, TerminatingServerEndpoint
-from twisted_term.drain import systemd
+from twisted_term.drain import notify
 from twisted_term.drain.drainer import Drainer
 from twisted_term.drain.signals import SignalDrain, drainAtShutdown, signalDrain
 
@@ -496,7 +496,7 @@ class ReadyTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.said: list[dict[str, object]] = []
-        self.patch(systemd, "notify", lambda **said: self.said.append(said))
+        self.patch(notify, "notify", lambda **said: self.said.append(said))
         self.reactor: Any = Reactor()
 
     def run_(self) -> None:
@@ -559,7 +559,7 @@ class ReadyTests(SynchronousTestCase):
         """
         The process is not ready before an endpoint that is about to listen listens.
         """
-        process = systemd.Process(self.reactor)
+        process = notify.Process(self.reactor)
         process.awaits(succeed(None))
         late: Deferred[None] = Deferred()
         process.awaits(late)
@@ -572,7 +572,7 @@ class ReadyTests(SynchronousTestCase):
         """
         C{STOPPING=1} is said once, and nothing is ready after it.
         """
-        process = systemd.Process(self.reactor)
+        process = notify.Process(self.reactor)
         self.reactor.running = True
         process.stops()
         process.stops()
