@@ -187,6 +187,17 @@ class SocketTestCase(TestCase):
         self.addCleanup(port.stopListening)
         return port.getHost().port
 
+    def expectErrors(self) -> None:
+        """
+        What is under way at the end of this test may log errors, and is waited for.
+        """
+        self.addCleanup(self.flushLoggedErrors)
+        # A Deferred tells of its error when it goes, and the traceback of an error
+        # in the log may hold it until then.
+        self.addCleanup(gc.collect)
+        self.addCleanup(self.flushLoggedErrors)
+        self.addCleanup(deferLater, reactor, 1)
+
     def serveEither(self, factory: Any, bare: bool) -> int:
         """
         Listen with a factory as it is, or wrapped.
@@ -197,12 +208,7 @@ class SocketTestCase(TestCase):
         self.transports: list[Any] = []
         if bare:
             # What was under way there meets with its end, and says so in the log.
-            self.addCleanup(self.flushLoggedErrors)
-            # A Deferred tells of its error when it goes, and the traceback of an
-            # error in the log may hold it until then.
-            self.addCleanup(gc.collect)
-            self.addCleanup(self.flushLoggedErrors)
-            self.addCleanup(deferLater, reactor, 1)
+            self.expectErrors()
             built, self._stop = factory.buildProtocol, _cut
 
             def buildProtocol(addr: Any) -> Any:

@@ -666,7 +666,7 @@ class GoAwayTests(HTTPTestCase):
         """
         With an error code it ends the connection, and the stream.
         """
-        self.addCleanup(self.flushLoggedErrors)
+        self.expectErrors()
         self.assertEqual((yield self.answered(code=1)), 0)
 
 

@@ -318,7 +318,7 @@ class OneTurnTests(EndsTestCase):
                 yield deferToThread(endWriting, client)
         report = yield self.report(factory)
         expected = (Outcome.CLEAN, Outcome.LINGER_EXPIRED)
-        self.assertIn(report.outcome, expected[: 1 + (linger == "off")], said)
+        self.assertIn(report.outcome, expected[: 1 + (linger == "off")], (said, report))
 
 
 class CloseNowTests(EndsTestCase):
