@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any, Optional
 from xml.sax.saxutils import escape
 
+from processes import freePort
 from webservers import BACKEND, SERVERS, Missing, Place, Server, package
 
 _SIZE = 5_000_000
@@ -45,11 +46,6 @@ _CERTIFICATE = (
     "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 7"
     " -subj /CN=localhost -addext subjectAltName=DNS:localhost"
 )
-
-
-def _freePort() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return listening.getsockname()[1]
 
 
 def _await(process: subprocess.Popen[bytes], port: int) -> None:
@@ -102,7 +98,7 @@ def _place(directory: Path, body: bytes) -> Place:
     # nginx and Apache give their rights up.
     directory.chmod(0o755)
     directory.joinpath("www").mkdir()
-    place = Place(directory, _freePort(), _freePort(), False)
+    place = Place(directory, freePort(), freePort(), False)
     Path(place.file).write_bytes(body)
     key, certificate = directory / "key", directory / "certificate"
     files = ["-keyout", str(key), "-out", str(certificate)]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import resource
 import selectors
 import signal
@@ -23,6 +24,33 @@ BODY = b"hello\n"
 _START = 30.0
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+def bound(reusePort: bool = False) -> socket.socket:
+    """
+    A socket that is bound to a free port, below those that the kernel gives to
+    clients, and to servers that ask for any (C{net.ipv4.ip_local_port_range}): one of
+    these could take it before its server listens, or while that is restarted.
+    """
+    for port in random.sample(range(10_000, 30_000), 1000):
+        skt = socket.socket()
+        if reusePort:
+            skt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        try:
+            skt.bind(("127.0.0.1", port))
+        except OSError:
+            skt.close()
+        else:
+            return skt
+    raise RuntimeError("no port is free")
+
+
+def freePort() -> int:
+    """
+    Such a port.
+    """
+    with bound() as free:
+        return free.getsockname()[1]
 
 
 def raiseFiles(wanted: int) -> int:

@@ -37,7 +37,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, Callable, Union
 
-from processes import BODY, Rival
+from processes import BODY, Rival, freePort
 
 #: In the order of the tables; all is compared to the first.
 NAMES = (
@@ -168,9 +168,7 @@ def _serveNginx(directory: str) -> None:
     os.chmod(prefix, 0o755)
     with open(os.path.join(prefix, "bulk"), "wb") as bulk:
         bulk.truncate(BULK)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = freePort()
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     text = _NGINX.format(prefix=prefix, port=port, files=min(files, 65536))
     Path(prefix, "conf").write_text(text)

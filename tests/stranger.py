@@ -16,7 +16,6 @@ import contextlib
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -25,6 +24,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from shutil import copytree, ignore_patterns
 from typing import NamedTuple, Optional
+
+from benchmarks.processes import freePort
 
 _HERE = Path(__file__).parents[1]
 _TUTORIAL = _HERE / "docs" / "tutorial.rst"
@@ -107,17 +108,6 @@ def expectations(found: list[Block]) -> Iterator[tuple[str, str]]:
             yield block.name, after.text if after.kind == "text" else ""
 
 
-def freePorts(count: int) -> list[str]:
-    """
-    Ports that nobody listens on.
-    """
-    taken = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [str(skt.getsockname()[1]) for skt in taken]
-    for skt in taken:
-        skt.close()
-    return ports
-
-
 def run(folder: Path, text: str, python: str) -> str:
     """
     Give the script to a shell.
@@ -165,7 +155,7 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     found = list(blocks(_TUTORIAL.read_text("utf-8")))
     text = script(found)
-    for port, free in zip(_PORTS, freePorts(len(_PORTS))):
+    for port, free in zip(_PORTS, [str(freePort()) for _ in _PORTS]):
         text = re.sub(rf"\b{port}\b", free, text)
     begin = time.monotonic()
     with tempfile.TemporaryDirectory() as name:

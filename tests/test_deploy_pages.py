@@ -17,6 +17,8 @@ from shutil import which
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
+from benchmarks.processes import freePort
+
 from .certificates import needs
 from .processes import TWISTD, Server, connect, receiveAll
 from .support import SECONDS, once
@@ -213,8 +215,7 @@ class RecipeTests(SynchronousTestCase):
         page = read("rolling.rst")
         (text,) = re.findall(r":name: recipe\n\n((?:    .*\n)+)", page)
         text = textwrap.dedent(text)
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
+        port = freePort()
         self.assertIn(old, text)
         text = text.replace(old, new).replace("8080", str(port))
         twistd = "twistd() { exec " + " ".join(f"'{word}'" for word in TWISTD[:3])

@@ -18,6 +18,8 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from benchmarks.processes import freePort
+
 from .certificates import certificateFile, needs
 from .probing import (
     BODY,
@@ -48,11 +50,6 @@ async def application(scope, receive, send):
     await send({"type": "http.response.body", "body": b"abc"})
 """
 _SORTS = {"download", "upload", "idle", "next", "queue", "late"}
-
-
-def freePort() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return listening.getsockname()[1]
 
 
 class DeployTestCase(ProbeTestCase):

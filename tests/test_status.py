@@ -31,6 +31,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import Site
 from zope.interface.verify import verifyObject
 
+from benchmarks.processes import freePort
 from twisted_term import (
     DrainingService,
     IDrainListener,
@@ -893,8 +894,7 @@ class EndpointTests(SocketTestCase):
         The page is there while the port listens or one of its connections
         lives.
         """
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            status = free.getsockname()[1]
+        status = freePort()
         factory = Factory.forProtocol(Protocol)
         port = yield self.endpoint(f"status={status}").listen(factory)
         for _ in range(2):

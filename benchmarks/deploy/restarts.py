@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import ctypes
 import os
-import random
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +18,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
 from tests.booted import Booted
+
+from ..processes import bound
 
 #: Processes.
 COUNT = 2
@@ -67,24 +67,6 @@ class Setting:
             "BIG": str(self.big),
             **more,
         }
-
-
-def bound(reusePort: bool = False) -> socket.socket:
-    """
-    A socket that is bound to a free port, below those that the kernel gives to
-    clients: one of these could take it while its process is being restarted.
-    """
-    for port in random.sample(range(10_000, 30_000), 1000):
-        skt = socket.socket()
-        if reusePort:
-            skt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        try:
-            skt.bind(("127.0.0.1", port))
-        except OSError:
-            skt.close()
-        else:
-            return skt
-    raise RuntimeError("no port is free")
 
 
 def freePorts() -> Address:
