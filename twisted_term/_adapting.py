@@ -31,10 +31,10 @@ def adapted(interface: Any, what: Any) -> Any:
     """
     The same as C{interface(what, None)}, but quicker where there is no adapter.
     """
+    if not mayAdapt(interface, what):
+        return None
     adapt = _lookup(providedBy(what), interface)
-    if adapt is not None:
-        return adapt(what)
-    return interface(what, None) if mayAdapt(interface, what) else None
+    return interface(what, None) if adapt is None else adapt(what)
 
 
 def ofApplication(interface: Any, protocol: Any) -> tuple[Any, Any]:

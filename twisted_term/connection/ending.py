@@ -206,14 +206,13 @@ class Ending:
         node = connection.node
         if node.ended:  # the application was asked, and has ended the connection
             return
-        timer = self._timer or self._timerOf()
         if node.peerDone:
             self._tellStop()
         if self._bounds is not None or soon or connection.policy.shortest < SOON:
             self._bounded().begin(soon)
         else:
             # Most ends come before the first look, and need no more than this.
-            self._begun = timer.enrol(self)
+            self._begun = self._timerOf().enrol(self)
 
     def _bounded(self) -> Bounds:
         bounds = self._bounds
